@@ -1,0 +1,31 @@
+"""The verifier interface."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from rlsd_pl.types import Problem, Verdict
+
+
+class Verifier(ABC):
+    """Judges completions against problems.
+
+    Subclasses implement :meth:`verify`, in bulk so that pools can work in parallel, and :meth:`check`, which says at
+    load time whether a problem can be judged at all. ``verify`` never raises for anything that stands in a completion:
+    a failure of the verifier itself is a verdict with status ``error``.
+    """
+
+    instruction: str = ""
+    """What a prompt must tell the model so that its answer can be extracted, for example ``Put it in \\boxed{}``."""
+
+    @abstractmethod
+    def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
+        """Judge ``texts[i]`` as a completion of ``problems[i]``; returns one verdict for each, in order."""
+
+    def check(self, problem: Problem) -> str | None:
+        """Reason why this problem's reference cannot be used, or ``None`` if it verifies against itself."""
+        return None
+
+    def close(self) -> None:
+        """Release workers; the verifier may be used again afterwards (workers start anew)."""
