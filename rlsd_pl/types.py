@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from enum import StrEnum
-from typing import Any, Self
+from enum import Flag, StrEnum, auto
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -98,3 +98,134 @@ class Rollout:
     problem: Problem
     completion: Completion
     verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How completions are drawn.
+
+    Attributes:
+        max_tokens: limit on T per completion, EOS included.
+        completions: G, completions per prompt.
+        temperature: divides the logits, in sampling *and* in scoring; 0 means greedy.
+        top_p, top_k: truncation of the sampling distribution; 1 and 0 switch it off. Truncated sampling biases the
+            importance ratio, so training with it warns.
+    """
+
+    max_tokens: int
+    completions: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0.0
+
+    @property
+    def truncated(self) -> bool:
+        return not self.greedy and (self.top_p < 1.0 or self.top_k > 0)
+
+
+class Signal(Flag):
+    """What an objective needs beyond rewards; everything else is not computed."""
+
+    NONE = 0
+    TEACHER_LOGPROBS = auto()
+    CONTRAST_LOGPROBS = auto()
+    TEACHER_DISTRIBUTION = auto()
+    REFERENCE_LOGPROBS = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class PaddedTokens:
+    """Token ids of several sequences with their mask.
+
+    Attributes:
+        ids: int64 [B, L].
+        mask: bool [B, L], True at real tokens. Prompts are padded on the left, completions on the right.
+    """
+
+    ids: Tensor
+    mask: Tensor
+
+    def to(self, device: torch.device | str) -> PaddedTokens:
+        return PaddedTokens(self.ids.to(device, non_blocking=True), self.mask.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutBatch:
+    """Completions with everything that credit and loss are computed from; rows are completions.
+
+    Attributes:
+        prompts: the student's prompts, [B, L] left-padded.
+        completions: sampled ids, [B, T] right-padded; the mask includes EOS.
+        rollout_logprobs: [B, T] log-probs (nats) at sampling time; 0 at padding.
+        rewards: [B].
+        advantages: [B] group advantages, computed on [P, G] before anything is shuffled.
+        loss_mask: bool [B, T], the completion mask without samples that must not be learnt from (verifier errors,
+            truncated completions under that policy).
+        token_advantages: [B, T] what ``Objective.credit`` made of it; ``None`` before, or if it has no such term.
+        off_policy: True where several updates reuse one rollout, so that pi_old is ``rollout_logprobs``. Otherwise pi_old
+            is the detached current policy and costs no forward.
+        teacher_logprobs: [B, T] log P_T of the sampled ids under (x, r).
+        has_context: bool [B], False where the context had nothing to show; such rows fall back to the objective's rule.
+        contrast_logprobs: [B, K, T] log P_T of the sampled ids under K rejected contexts, with ``contrast_mask`` [B, K].
+        reference_logprobs: [B, T] under the reference policy.
+        teacher_prompts: the prompts (x, r), [B, L'] left-padded; kept only for a distribution term.
+    """
+
+    prompts: PaddedTokens
+    completions: PaddedTokens
+    rollout_logprobs: Tensor
+    rewards: Tensor
+    advantages: Tensor
+    loss_mask: Tensor
+    token_advantages: Tensor | None = None
+    off_policy: bool = False
+    teacher_logprobs: Tensor | None = None
+    has_context: Tensor | None = None
+    contrast_logprobs: Tensor | None = None
+    contrast_mask: Tensor | None = None
+    reference_logprobs: Tensor | None = None
+    teacher_prompts: PaddedTokens | None = None
+
+    def __len__(self) -> int:
+        return self.completions.ids.shape[0]
+
+    def to(self, device: torch.device | str) -> Self:
+        moved = {
+            f.name: value.to(device)
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor | PaddedTokens)
+        }
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """Token advantages [B, T] (detached; ``None`` for no policy-gradient term) and scalars to log."""
+
+    token_advantages: Tensor | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class TokenScores(NamedTuple):
+    """What one forward of the policy says of the sampled tokens. A tuple, so that FSDP finds the tensors in it.
+
+    Attributes:
+        logprobs: [B, T] log-probs (nats) of the sampled ids, 0 outside the mask.
+        entropy: [B, T] entropy (nats) of the predictive distribution, 0 outside the mask.
+        divergence: [B, T] of a distribution term, or ``None``.
+    """
+
+    logprobs: Tensor
+    entropy: Tensor
+    divergence: Tensor | None = None
+
+
+class TokenLoss(NamedTuple):
+    """Per-token loss [B, T] (not reduced) and per-token diagnostics [B, T] that are averaged over the loss mask."""
+
+    loss: Tensor
+    diagnostics: Mapping[str, Tensor]
