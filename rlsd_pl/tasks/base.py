@@ -1,0 +1,35 @@
+"""The task interface: where problems come from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from rlsd_pl.types import Problem
+
+Split = Literal["train", "val"]
+
+
+class Task(ABC):
+    """A source of problems, addressed by split and index.
+
+    A task is a function, not an iterator: ``problem(split, index)`` depends on the task's arguments (its seed among
+    them), the split and the index alone. So every rank, every resumed run and every objective can name the same
+    problems without carrying any random state. Validation problems never occur in training: the task holds that.
+    """
+
+    name: str
+    """Short name; the first part of every problem's id, for example ``"chain"`` in ``"chain/train/17"``."""
+
+    @abstractmethod
+    def problem(self, split: Split, index: int) -> Problem:
+        """The problem at ``index``.
+
+        Raises:
+            ValueError: if ``split`` is neither ``"train"`` nor ``"val"``.
+            IndexError: if ``index`` is negative, or not below :meth:`size` of a finite split.
+        """
+
+    @abstractmethod
+    def size(self, split: Split) -> int | None:
+        """Number of problems in the split, or ``None`` if it is endless."""
