@@ -149,6 +149,24 @@ class PaddedTokens:
     ids: Tensor
     mask: Tensor
 
+    @classmethod
+    def prompts(cls, rows: Sequence[Sequence[int]], pad: int) -> PaddedTokens:
+        """Pad on the left to the longest row."""
+        longest = max(map(len, rows))
+        return cls(
+            torch.tensor([[pad] * (longest - len(row)) + list(row) for row in rows]),
+            torch.tensor([[False] * (longest - len(row)) + [True] * len(row) for row in rows]),
+        )
+
+    @classmethod
+    def completions(cls, rows: Sequence[Sequence[int]], pad: int) -> PaddedTokens:
+        """Pad on the right to the longest row."""
+        longest = max(map(len, rows))
+        return cls(
+            torch.tensor([list(row) + [pad] * (longest - len(row)) for row in rows]),
+            torch.tensor([[True] * len(row) + [False] * (longest - len(row)) for row in rows]),
+        )
+
     def to(self, device: torch.device | str) -> PaddedTokens:
         return PaddedTokens(self.ids.to(device, non_blocking=True), self.mask.to(device, non_blocking=True))
 
@@ -166,11 +184,12 @@ class RolloutBatch:
         loss_mask: bool [B, T], the completion mask without samples that must not be learnt from (verifier errors,
             truncated completions under that policy).
         token_advantages: [B, T] what ``Objective.credit`` made of it; ``None`` before, or if it has no such term.
-        off_policy: True where several updates reuse one rollout, so that pi_old is ``rollout_logprobs``. Otherwise pi_old
-            is the detached current policy and costs no forward.
+        off_policy: True where several updates reuse one rollout, so that pi_old is ``rollout_logprobs``. Otherwise
+            pi_old is the detached current policy and costs no forward.
         teacher_logprobs: [B, T] log P_T of the sampled ids under (x, r).
         has_context: bool [B], False where the context had nothing to show; such rows fall back to the objective's rule.
-        contrast_logprobs: [B, K, T] log P_T of the sampled ids under K rejected contexts, with ``contrast_mask`` [B, K].
+        contrast_logprobs: [B, K, T] log P_T of the sampled ids under K rejected contexts.
+        contrast_mask: bool [B, K], True where there is such a context.
         reference_logprobs: [B, T] under the reference policy.
         teacher_prompts: the prompts (x, r), [B, L'] left-padded; kept only for a distribution term.
     """

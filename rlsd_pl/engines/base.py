@@ -1,0 +1,47 @@
+"""The engine interface: how completions are sampled."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rlsd_pl.types import Completion, Sampling
+
+if TYPE_CHECKING:
+    from rlsd_pl.policy import Policy
+else:
+    Policy = Any
+
+OnProgress = Callable[[int], None]
+"""Called with the number of completions that have finished since the last call."""
+
+
+def ignore_progress(finished: int) -> None:
+    """The progress callback of someone who does not watch."""
+
+
+class Engine(ABC):
+    """Samples completions from a policy."""
+
+    @abstractmethod
+    def generate(
+        self,
+        policy: Policy,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        seed: int,
+        on_progress: OnProgress = ignore_progress,
+    ) -> list[list[Completion]]:
+        """Sample ``sampling.completions`` completions for each prompt.
+
+        Args:
+            policy: the model that generates; its weights are read now, not later.
+            prompts: token ids, one sequence per prompt.
+            sampling: limits and temperature.
+            seed: the draw depends on this, the weights and the prompts alone; the global RNG is left as it was.
+            on_progress: told as completions finish.
+
+        Returns:
+            One list of completions per prompt, in order, with log-probs under the (temperature-scaled) policy.
+        """

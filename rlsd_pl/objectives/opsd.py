@@ -1,0 +1,42 @@
+"""OPSD: on-policy self-distillation from the same model with privileged information."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlsd_pl import functional as F
+from rlsd_pl.objectives.base import Objective
+from rlsd_pl.objectives.parts import Divergence, GeneralizedJSD
+from rlsd_pl.types import Credit, RolloutBatch, Signal
+
+
+class OPSD(Objective):
+    """min sum_t D(P_T(. | x, r), P_S(. | x)) over the full vocabulary, on the student's own samples; no reward at all.
+
+    The student is pushed towards every preference of a teacher that has seen r, those that nobody without r can have
+    included: accuracy rises first and then collapses into leakage (2604.03128, section 3 and Fig. 3).
+
+    Args:
+        divergence: default the full reverse KL(S || T).
+    """
+
+    signals = Signal.TEACHER_DISTRIBUTION
+
+    def __init__(self, divergence: Divergence | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.divergence = divergence or GeneralizedJSD(beta=1.0)
+
+    def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
+        """No policy-gradient term."""
+        return Credit(None)
+
+
+class OPSDSampled(Objective):
+    """A_t = log P_T(y_t | x, r) - log P_S(y_t | x): OPSD's gradient on the sampled token alone; no reward."""
+
+    signals = Signal.TEACHER_LOGPROBS
+
+    def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
+        """See :meth:`Objective.credit`."""
+        assert batch.teacher_logprobs is not None
+        return Credit(F.distillation_credit(batch.teacher_logprobs, batch.rollout_logprobs))

@@ -1,0 +1,307 @@
+"""The policy: a Hugging Face causal LM, maybe with LoRA, seen from the generating and from the scoring side."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from rlsd_pl.functional import DistributionTerm, token_scores
+from rlsd_pl.types import Message, PaddedTokens, TokenScores
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Low-rank adapters on the policy (peft).
+
+    Attributes:
+        r: rank; 0 trains all weights.
+        alpha: scale numerator; ``None`` means ``2 * r``.
+        dropout: on the adapters' input.
+        target_modules: ``all-linear`` or a regular expression over module names.
+    """
+
+    r: int = 0
+    alpha: float | None = None
+    dropout: float = 0.0
+    target_modules: str = "all-linear"
+
+
+@dataclass(frozen=True)
+class TeacherStates:
+    """The teacher's side of a distribution term, for one batch.
+
+    Attributes:
+        hidden: [N, H] final hidden states at the N predicted completion tokens, in the order of the student's.
+        head: maps [n, H] to logits [n, V] with the teacher's weights.
+    """
+
+    hidden: Tensor
+    head: Callable[[Tensor], Tensor]
+
+
+def resolve(name_or_path: str) -> str:
+    """Path of a model: ``lab`` is the base policy in this package, an existing folder is itself, all else a hub id."""
+    if name_or_path == "lab":
+        return str(files("rlsd_pl") / "lab" / "base")
+    path = Path(name_or_path).expanduser()
+    if not path.exists() and name_or_path.startswith((".", "/", "~")):
+        raise FileNotFoundError(f"No model folder at {path}. Set --model to a folder with config.json, or a hub id.")
+    return str(path) if path.exists() else name_or_path
+
+
+def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
+    """Tokenizer of a model, with a chat template and a padding token.
+
+    Raises:
+        ValueError: if it has no chat template.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(resolve(name_or_path))
+    if not tokenizer.chat_template:
+        raise ValueError(
+            f"The tokenizer of {name_or_path!r} has no chat template, so prompts cannot be rendered. Use an instruction-"
+            "tuned model, or set `chat_template` in its tokenizer_config.json."
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+class Policy(nn.Module):
+    """A causal LM that generates (through an engine) and scores completions.
+
+    ``forward`` is the only place in the project where tokens are shifted against predictions.
+
+    Args:
+        model: a Hugging Face causal LM or a ``PeftModel`` around one.
+        tokenizer: with a chat template.
+        chat_template_kwargs: passed on to ``apply_chat_template``, for example ``{"enable_thinking": False}``.
+        logit_chunk: most logits (tokens times vocabulary) in memory at once while scoring.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel | PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        chat_template_kwargs: dict[str, Any] | None = None,
+        logit_chunk: int = 2**24,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.chat_template_kwargs = chat_template_kwargs or {}
+        self.logit_chunk = logit_chunk
+        self.causal_lm = cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
+        self._refuse_unknown_logit_scaling()
+        # A model's own sampling defaults (repetition penalty, top-k) would make sampled and scored distributions differ.
+        self.published_generation_config = self.causal_lm.generation_config
+        self.stop_ids = self._stop_ids()
+        self.causal_lm.generation_config = GenerationConfig(
+            eos_token_id=sorted(self.stop_ids), pad_token_id=tokenizer.pad_token_id
+        )
+        self.sharded = False
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        lora: LoRA | None = None,
+        dtype: Dtype = "float32",
+        attn_implementation: str | None = None,
+        gradient_checkpointing: bool = False,
+        **kwargs: Any,
+    ) -> Policy:
+        """Load a causal LM from a folder or the hub; ``name_or_path="lab"`` is the lab's base policy."""
+        path = resolve(name_or_path)
+        config = AutoConfig.from_pretrained(path)
+        if attn_implementation is not None:
+            config._attn_implementation = attn_implementation
+        model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype)
+        if gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        if lora is not None and lora.r > 0:
+            if gradient_checkpointing:
+                model.enable_input_require_grads()
+            adapters = LoraConfig(
+                r=lora.r,
+                lora_alpha=cast(int, lora.alpha if lora.alpha is not None else 2 * lora.r),
+                lora_dropout=lora.dropout,
+                target_modules=lora.target_modules,
+                task_type="CAUSAL_LM",
+            )
+            model = get_peft_model(model, adapters)
+        return cls(cast(PreTrainedModel, model), tokenizer or load_tokenizer(name_or_path), **kwargs)
+
+    # --- scoring -----------------------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        prompts: PaddedTokens,
+        completions: PaddedTokens,
+        temperature: float,
+        divergence: DistributionTerm | None = None,
+        teacher: TeacherStates | None = None,
+    ) -> TokenScores:
+        """Score the sampled ids: log-probs, entropy and, if asked, a divergence from the teacher; each [B, T].
+
+        Logits exist in chunks only, and only where ``completions.mask`` is set.
+        """
+        mask = completions.mask
+        scores = token_scores(
+            self._predicting_states(prompts, completions),
+            self.logits,
+            completions.ids[mask],
+            temperature=temperature,
+            chunk_elements=self.logit_chunk,
+            divergence=divergence,
+            teacher_hidden=None if teacher is None else teacher.hidden,
+            teacher_head=None if teacher is None else teacher.head,
+        )
+
+        def unpack(values: Tensor) -> Tensor:
+            return values.new_zeros(mask.shape).masked_scatter(mask, values)
+
+        return TokenScores(
+            unpack(scores.logprobs),
+            unpack(scores.entropy),
+            None if scores.divergence is None else unpack(scores.divergence),
+        )
+
+    @torch.no_grad()
+    def teacher_states(self, prompts: PaddedTokens, completions: PaddedTokens, own_head: bool) -> TeacherStates:
+        """This model's side of a distribution term. ``own_head=False`` copies the head, for weights that go away."""
+        head = self.causal_lm.get_output_embeddings()
+        if not own_head and any(p.requires_grad for p in head.parameters()):
+            weight = head.weight.detach().clone()
+            bias = None if getattr(head, "bias", None) is None else head.bias.detach().clone()
+            return TeacherStates(
+                self._predicting_states(prompts, completions),
+                lambda hidden: self._cap(nn.functional.linear(hidden, weight, bias)),
+            )
+        return TeacherStates(self._predicting_states(prompts, completions), self.logits)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[n, H] final hidden states to [n, V] logits."""
+        return self._cap(self.causal_lm.get_output_embeddings()(hidden))
+
+    def _predicting_states(self, prompts: PaddedTokens, completions: PaddedTokens) -> Tensor:
+        """[N, H] hidden states that predict the N completion tokens under the mask, row by row."""
+        attention_mask = torch.cat([prompts.mask, completions.mask], dim=1)
+        position_ids = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
+        hidden = self.causal_lm.get_decoder()(
+            input_ids=torch.cat([prompts.ids, completions.ids], dim=1),
+            attention_mask=attention_mask.long(),
+            position_ids=position_ids,
+            use_cache=False,
+        ).last_hidden_state
+        first = prompts.ids.shape[1] - 1
+        return hidden[:, first : first + completions.ids.shape[1]][completions.mask]
+
+    def _cap(self, logits: Tensor) -> Tensor:
+        cap = getattr(self.causal_lm.config.get_text_config(), "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def _refuse_unknown_logit_scaling(self) -> None:
+        config = self.causal_lm.config.get_text_config()
+        for key in ("logit_scale", "logits_scaling", "output_multiplier_scale"):
+            if getattr(config, key, None) not in (None, 1, 1.0):
+                raise ValueError(
+                    f"{config.model_type} scales its logits by `{key}`, which chunked scoring does not apply. "
+                    "Expected an architecture whose logits are head(hidden). Override Policy.logits for this one."
+                )
+
+    # --- generating --------------------------------------------------------------------------------------------------
+
+    def generate(self, **kwargs: Any) -> Tensor:
+        """``transformers`` generation, as a method of this module so that FSDP gathers the root's weights around it."""
+        return cast(Tensor, self.model.generate(**kwargs))
+
+    # --- prompts -----------------------------------------------------------------------------------------------------
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """Chat to prompt ids, up to and with the generation prompt."""
+        return encode_chat(self.tokenizer, messages, self.chat_template_kwargs)
+
+    def _stop_ids(self) -> frozenset[int]:
+        published = getattr(self.causal_lm.generation_config, "eos_token_id", None)
+        ids = published if isinstance(published, list) else [published]
+        found = frozenset(i for i in [*ids, self.tokenizer.eos_token_id] if i is not None)
+        if not found:
+            raise ValueError(
+                "Neither the tokenizer nor generation_config.json names an EOS token, so no completion could ever end. "
+                "Set eos_token in tokenizer_config.json."
+            )
+        return found
+
+    # --- weights -----------------------------------------------------------------------------------------------------
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Trainable parameters by name."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    @property
+    def has_adapters(self) -> bool:
+        return isinstance(self.model, PeftModel)
+
+    @contextlib.contextmanager
+    def adapters_off(self) -> Iterator[None]:
+        """The base model without its adapters: the initial policy under LoRA, at no copy."""
+        if not isinstance(self.model, PeftModel):
+            raise RuntimeError("adapters_off needs a policy with LoRA; got one that trains all weights.")
+        with self.model.disable_adapter():
+            yield
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a Hugging Face folder. Adapters are merged, so that ``AutoModelForCausalLM`` loads it without peft.
+
+        Raises:
+            RuntimeError: on sharded weights; load the gathered weights into an unsharded policy and save that one.
+        """
+        if self.sharded:
+            raise RuntimeError("save_pretrained needs whole weights; this process holds shards.")
+        model = self.causal_lm
+        if isinstance(self.model, PeftModel):
+            model = cast(PreTrainedModel, copy.deepcopy(self.model).merge_and_unload())
+        own, model.generation_config = model.generation_config, self.published_generation_config
+        try:
+            model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+        finally:
+            model.generation_config = own
+
+
+def encode_chat(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], template_kwargs: dict[str, Any] | None = None
+) -> list[int]:
+    """Chat to token ids, up to and with the generation prompt."""
+    ids = tokenizer.apply_chat_template(
+        [dict(m) for m in messages],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=False,
+        **(template_kwargs or {}),
+    )
+    return cast(list[int], ids)

@@ -1,0 +1,68 @@
+"""Teachers made of the policy's own weights, now or earlier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rlsd_pl.teachers.base import Policy, Snapshot, Teacher
+
+
+class LiveTeacher(Teacher):
+    """The policy itself, as it stands when it scores: at rollout time."""
+
+    same_weights = True
+
+    @contextmanager
+    def scoring(self, policy: Policy) -> Iterator[Policy]:
+        """See :meth:`Teacher.scoring`."""
+        yield policy
+
+
+class FrozenTeacher(Teacher):
+    """The initial policy. Under LoRA that is the base model with its adapters off, and nothing is copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.snapshot = Snapshot()
+
+    def bind(self, policy: Policy) -> None:
+        """See :meth:`Teacher.bind`."""
+        if not policy.has_adapters:
+            self.snapshot.copy_from(policy)
+
+    @contextmanager
+    def scoring(self, policy: Policy) -> Iterator[Policy]:
+        """See :meth:`Teacher.scoring`."""
+        with policy.adapters_off() if policy.has_adapters else self.snapshot.swapped_in(policy):
+            yield policy
+
+
+class PeriodicTeacher(Teacher):
+    """A hard copy of the policy, refreshed every ``every`` iterations (RLSD: 10).
+
+    Args:
+        every: n >= 1; after iterations n, 2n, ... the copy is renewed.
+    """
+
+    def __init__(self, every: int = 10) -> None:
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"Got teacher.every={every}; expected at least 1. Use the live teacher for 'always'.")
+        self.every = every
+        self.snapshot = Snapshot()
+
+    def bind(self, policy: Policy) -> None:
+        """See :meth:`Teacher.bind`."""
+        self.snapshot.copy_from(policy)
+
+    @contextmanager
+    def scoring(self, policy: Policy) -> Iterator[Policy]:
+        """See :meth:`Teacher.scoring`."""
+        with self.snapshot.swapped_in(policy):
+            yield policy
+
+    def after_iteration(self, policy: Policy, iteration: int) -> None:
+        """See :meth:`Teacher.after_iteration`."""
+        if (iteration + 1) % self.every == 0:
+            self.snapshot.copy_from(policy)
