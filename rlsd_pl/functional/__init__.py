@@ -1,0 +1,92 @@
+"""The pure tensor mathematics of the project: torch only, one formula per function, each with its source.
+
+Shapes: P prompts, G completions per prompt, B = P * G, T completion tokens, V vocabulary. Masks are bool or 0/1.
+"""
+
+from rlsd_pl.functional.advantages import (
+    batch_normalized_advantages,
+    group_centered_advantages,
+    group_normalized_advantages,
+    leave_one_out_advantages,
+    signal_free_groups,
+)
+from rlsd_pl.functional.credit import (
+    distillation_credit,
+    rlrt_all_credit,
+    rlrt_credit,
+    rlsd_credit,
+    rlsd_negative_only_credit,
+    rlsd_one_sided_credit,
+    sdar_credit,
+    sdar_gate,
+)
+from rlsd_pl.functional.divergences import generalized_jsd, topk_indices, topk_renormalized_jsd, topk_tail_jsd
+from rlsd_pl.functional.evidence import (
+    evidence_clip_fraction,
+    evidence_delta,
+    evidence_weight,
+    one_sided_evidence_weight,
+)
+from rlsd_pl.functional.masking import masked_mean, masked_sum
+from rlsd_pl.functional.reduction import (
+    reduce,
+    sequence_count,
+    sequence_mean_weights,
+    sequence_sum_weights,
+    token_count,
+    token_mean_weights,
+)
+from rlsd_pl.functional.schedules import constant, cosine_decay, linear_decay
+from rlsd_pl.functional.surrogates import (
+    cispo_loss,
+    clip_fraction,
+    clip_indicator,
+    dual_clip_ppo_loss,
+    gspo_loss,
+    ppo_clip_loss,
+    reinforce_loss,
+    truncated_importance_weights,
+)
+
+__all__ = [
+    "batch_normalized_advantages",
+    "cispo_loss",
+    "clip_fraction",
+    "clip_indicator",
+    "constant",
+    "cosine_decay",
+    "distillation_credit",
+    "dual_clip_ppo_loss",
+    "evidence_clip_fraction",
+    "evidence_delta",
+    "evidence_weight",
+    "generalized_jsd",
+    "group_centered_advantages",
+    "group_normalized_advantages",
+    "gspo_loss",
+    "leave_one_out_advantages",
+    "linear_decay",
+    "masked_mean",
+    "masked_sum",
+    "one_sided_evidence_weight",
+    "ppo_clip_loss",
+    "reduce",
+    "reinforce_loss",
+    "rlrt_all_credit",
+    "rlrt_credit",
+    "rlsd_credit",
+    "rlsd_negative_only_credit",
+    "rlsd_one_sided_credit",
+    "sdar_credit",
+    "sdar_gate",
+    "sequence_count",
+    "sequence_mean_weights",
+    "sequence_sum_weights",
+    "signal_free_groups",
+    "token_count",
+    "token_mean_weights",
+    "topk_indices",
+    "topk_renormalized_jsd",
+    "topk_tail_jsd",
+    "truncated_importance_weights",
+]
