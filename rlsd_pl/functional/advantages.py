@@ -34,7 +34,7 @@ def group_normalized_advantages(rewards: Tensor, valid: Tensor | None = None) ->
 def group_centered_advantages(rewards: Tensor, valid: Tensor | None = None) -> Tensor:
     """Dr. GRPO: ``R - mean_G R``, without the standard deviation, which favours very easy and very hard prompts.
 
-    Source: Dr. GRPO, arXiv:2503.20783, section 3.2.
+    Source: Dr. GRPO, arXiv:2503.20783.
 
     Args:
         rewards: [P, G].
@@ -46,7 +46,7 @@ def group_centered_advantages(rewards: Tensor, valid: Tensor | None = None) -> T
 def leave_one_out_advantages(rewards: Tensor, valid: Tensor | None = None) -> Tensor:
     """RLOO: ``R_i - mean_{j != i} R_j``, written as ``n / (n - 1) * (R_i - mean_G R)`` over the n valid samples.
 
-    Source: RLOO, arXiv:2402.14740, equation 7 (its REINFORCE baseline from the other samples).
+    Source: RLOO, arXiv:2402.14740.
 
     Args:
         rewards: [P, G].
@@ -61,7 +61,7 @@ def batch_normalized_advantages(rewards: Tensor, valid: Tensor | None = None) ->
     """Group mean, batch standard deviation: ``(R - mean_G R) / (std_{P*G} R + 1e-6)``, ddof 1.
 
     The batch is what the caller passes; over several ranks, gather the rewards first.
-    Source: Lite PPO, arXiv:2508.08221, section 4.
+    Source: Lite PPO, arXiv:2508.08221.
 
     Args:
         rewards: [P, G].

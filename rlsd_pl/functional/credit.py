@@ -141,6 +141,51 @@ def sdar_credit(advantages: Tensor, delta: Tensor, coefficient: float = 0.1, sha
     return advantages.detach().unsqueeze(1) + coefficient * sdar_gate(delta, sharpness) * delta.detach()
 
 
+def rlcsd_bonus(delta: Tensor, strength: float, temperature: float = 0.02) -> Tensor:
+    """``rho_t = beta * lambda * tanh(e_t / tau)``: the contrast, squashed to (-strength, strength).
+
+    Source: RLCSD, arXiv:2606.11709.
+
+    Args:
+        delta: [B, T], e_t from ``contrastive_evidence``.
+        strength: the product of the paper's beta and lambda (.5), >= 0.
+        temperature: tau, in nats.
+    """
+    return strength * torch.tanh(delta.detach() / temperature)
+
+
+def rlcsd_selection(bonus: Tensor, threshold: float = 0.02) -> Tensor:
+    """``|rho_t| > delta``: the tokens whose advantage is moved, bool [B, T].
+
+    The paper normalises the surrogate over them and over all others apart. Source: RLCSD, arXiv:2606.11709.
+
+    Args:
+        bonus: [B, T], from ``rlcsd_bonus``.
+        threshold: delta of the paper.
+    """
+    return bonus.abs() > threshold
+
+
+def rlcsd_credit(advantages: Tensor, bonus: Tensor, threshold: float = 0.02) -> Tensor:
+    """``A + rho_t`` on the selected tokens, cut at 0 so that the sign of A is kept; A on the others.
+
+    Source: RLCSD, arXiv:2606.11709.
+
+    Args:
+        advantages: [B].
+        bonus: [B, T], from ``rlcsd_bonus``.
+        threshold: delta of the paper, below which a token keeps A.
+
+    Returns:
+        [B, T]; 0 where A is 0.
+    """
+    column = advantages.detach().unsqueeze(1)
+    sign = column.sign()
+    moved = sign * (column.abs() + sign * bonus).clamp(min=0)
+    # Written as a negation, so that a NaN bonus reaches the result instead of being dropped by the comparison.
+    return torch.where(bonus.abs() <= threshold, column, moved)
+
+
 def _blend(weight: Tensor, strength: float) -> Tensor:
     """``(1 - lambda) + lambda * w``; ``lerp`` is exact at lambda = 0, at lambda = 1 and at w = 1, the sum is not."""
     if not 0 <= strength <= 1:

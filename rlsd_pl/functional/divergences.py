@@ -18,7 +18,7 @@ def generalized_jsd(student_logits: Tensor, teacher_logits: Tensor, beta: float)
 
     beta = 0 is the forward KL(T||S), beta = 1 the reverse KL(S||T): the limits of the sum divided by its small
     weight, as everywhere in the literature, since the sum itself goes to 0 at both ends. beta = .5 is the JSD.
-    Source: GKD, arXiv:2306.13649, section 3.
+    Source: GKD, arXiv:2306.13649.
 
     Args:
         student_logits: [N, V].

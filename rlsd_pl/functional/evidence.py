@@ -18,13 +18,34 @@ from rlsd_pl.functional.masking import masked_mean
 def evidence_delta(teacher_logprobs: Tensor, student_logprobs: Tensor) -> Tensor:
     """``Delta_t = sg(logP_T(y_t | x, r) - logP_S(y_t | x))`` in nats, detached.
 
-    Source: RLSD, arXiv:2604.03128, section 4.2.
+    Source: RLSD, arXiv:2604.03128, Algorithm 1.
 
     Args:
         teacher_logprobs: [B, T] of the sampled tokens under the privileged context.
         student_logprobs: [B, T] of the same tokens without it.
     """
     return (teacher_logprobs - student_logprobs).detach()
+
+
+def contrastive_evidence(positive_logprobs: Tensor, negative_logprobs: Tensor, negative_mask: Tensor) -> Tensor:
+    """``logP_T(y_t | x, r+) - log mean_k P_T(y_t | x, r-_k)``: what the right context says beyond the wrong ones.
+
+    Style that any context brings cancels. A completion without a negative context has no contrast and gets 0.
+    Source: CEPO, arXiv:2605.19436, with K = 1; RLCSD, arXiv:2606.11709, with K = 4 wrong siblings.
+
+    Args:
+        positive_logprobs: [B, T] under the right context.
+        negative_logprobs: [B, K, T] under K wrong ones.
+        negative_mask: [B, K], the wrong contexts that exist.
+
+    Returns:
+        [B, T] in nats, detached.
+    """
+    exists = negative_mask.bool()
+    log_sum = negative_logprobs.masked_fill(~exists.unsqueeze(2), -math.inf).logsumexp(dim=1)
+    log_mean = log_sum - exists.sum(dim=1, keepdim=True).clamp(min=1).log()
+    contrast = positive_logprobs - log_mean
+    return torch.where(exists.any(dim=1, keepdim=True), contrast, 0).detach()
 
 
 def evidence_weight(delta: Tensor, advantages: Tensor, epsilon_w: float) -> Tensor:

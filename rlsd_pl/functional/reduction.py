@@ -13,7 +13,7 @@ from rlsd_pl.functional.masking import masked_sum
 
 
 def token_mean_weights(mask: Tensor) -> Tensor:
-    """Every token counts alike (DAPO, arXiv:2503.14476, equation 8); goes with ``token_count``.
+    """Every token counts alike (DAPO, arXiv:2503.14476); goes with ``token_count``.
 
     Args:
         mask: [B, T], bool or 0/1.
@@ -47,7 +47,7 @@ def sequence_mean_weights(mask: Tensor) -> Tensor:
 def sequence_sum_weights(mask: Tensor, max_tokens: int) -> Tensor:
     """Tokens summed and divided by a constant, so that length does not scale the gradient of a token.
 
-    Goes with ``sequence_count``. Source: Dr. GRPO, arXiv:2503.20783, section 3.2.
+    Goes with ``sequence_count``. Source: Dr. GRPO, arXiv:2503.20783.
 
     Args:
         mask: [B, T], bool or 0/1.

@@ -24,7 +24,7 @@ def ppo_clip_loss(
 ) -> Tensor:
     """``-min(rho A, clip(rho, 1 - epsilon_low, 1 + epsilon_high) A)``.
 
-    Source: PPO, arXiv:1707.06347, equation 7; the higher upper bound from DAPO, arXiv:2503.14476, equation 10.
+    Source: PPO, arXiv:1707.06347, equation 7; the higher upper bound from DAPO, arXiv:2503.14476.
 
     Args:
         policy_logprobs: [B, T], with gradient.
@@ -50,7 +50,7 @@ def dual_clip_ppo_loss(
 ) -> Tensor:
     """PPO clip, and for A < 0 the loss capped at ``-dual_clip * A``, where PPO leaves a large ratio unbounded.
 
-    Source: arXiv:1912.09729, equation 5.
+    Source: dual-clip PPO, arXiv:1912.09729.
 
     Args:
         policy_logprobs: [B, T], with gradient.
@@ -181,7 +181,7 @@ def clip_fraction(
 def truncated_importance_weights(policy_logprobs: Tensor, rollout_logprobs: Tensor, cap: float) -> Tensor:
     """``sg(min(pi_policy / pi_rollout, cap))``: a factor on the loss for an engine that samples from other numerics.
 
-    Source: truncated importance sampling, Ionides 2008; as correction of engine mismatch in arXiv:2510.26788 and TRL.
+    Source: truncated importance sampling, Ionides 2008.
 
     Args:
         policy_logprobs: [B, T] of the trainer.

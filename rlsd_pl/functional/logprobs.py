@@ -1,0 +1,136 @@
+"""Log-probs, entropy and divergence of sampled tokens without ever holding all their logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
+
+from rlsd_pl.types import TokenScores
+
+Head = Callable[[Tensor], Tensor]
+"""Hidden states [n, H] to logits [n, V]; called once per chunk, so sharded weights have to be gathered before."""
+
+DistributionTerm = Callable[[Tensor, Tensor], Tensor]
+"""Student logits [n, V] and teacher logits [n, V], both divided by the temperature, to a divergence [n] in nats."""
+
+
+def token_scores(
+    hidden: Tensor,
+    head: Head,
+    ids: Tensor,
+    temperature: float,
+    chunk_elements: int = 2**24,
+    divergence: DistributionTerm | None = None,
+    teacher_hidden: Tensor | None = None,
+    teacher_head: Head | None = None,
+    entropy_gradient: bool = False,
+) -> TokenScores:
+    """What the distribution ``softmax(z)``, ``z = head(hidden) / temperature``, says of the sampled ids.
+
+    ``logP = z_id - logsumexp(z)`` and ``H = logsumexp(z) - sum_v p_v z_v``, in float32 (float64 where the logits are).
+    Tokens go through in chunks. Where there are several and gradients are needed, each is checkpointed: the backward
+    computes its logits again, so that the peak is one chunk whatever N is.
+
+    Args:
+        hidden: [N, H] of the student, at the positions that predict ``ids``.
+        head: [n, H] -> [n, V], finite logits.
+        ids: int64 [N].
+        temperature: of sampling, > 0; divides the logits of both sides.
+        chunk_elements: most logits in a chunk (n * V); a chunk has one token at least.
+        divergence: a term over the vocabulary; goes with ``teacher_hidden`` and ``teacher_head``.
+        teacher_hidden: [N, H'] at the same tokens; gets no gradient.
+        teacher_head: [n, H'] -> [n, V].
+        entropy_gradient: whether the entropy can be differentiated, as an entropy bonus needs. Off by default: then
+            the recomputation in the backward stops before the entropy.
+
+    Returns:
+        logprobs, entropy, divergence, each [N], the last ``None`` without a term. N = 0 keeps the graph.
+    """
+    _check(temperature, divergence, teacher_hidden, teacher_head)
+    teacher = None
+    if divergence is not None and teacher_head is not None:
+        teacher = _TeacherTerm(divergence, teacher_head)
+    score = partial(_score_chunk, head, temperature, teacher, entropy_gradient)
+    size = max(1, chunk_elements // _vocabulary_size(head, hidden))
+    teacher_chunks = [None] * len(hidden.split(size)) if teacher_hidden is None else teacher_hidden.split(size)
+    chunks = list(zip(hidden.split(size), ids.split(size), teacher_chunks, strict=True))
+    if len(chunks) == 1:
+        return score(*chunks[0])
+    if torch.is_grad_enabled():
+        score = partial(_checkpointed, score)
+    scores = [score(*chunk) for chunk in chunks]
+    terms = [chunk.divergence for chunk in scores if chunk.divergence is not None]
+    return TokenScores(
+        logprobs=torch.cat([chunk.logprobs for chunk in scores]),
+        entropy=torch.cat([chunk.entropy for chunk in scores]),
+        divergence=torch.cat(terms) if terms else None,
+    )
+
+
+class _TeacherTerm(NamedTuple):
+    divergence: DistributionTerm
+    head: Head
+
+
+def _score_chunk(
+    head: Head,
+    temperature: float,
+    teacher: _TeacherTerm | None,
+    entropy_gradient: bool,
+    hidden: Tensor,
+    ids: Tensor,
+    teacher_hidden: Tensor | None,
+) -> TokenScores:
+    logits = _tempered_logits(head, hidden, temperature)
+    normalizer = logits.logsumexp(dim=-1)
+    logprobs = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - normalizer
+    term = None
+    if teacher is not None and teacher_hidden is not None:
+        with torch.no_grad():
+            teacher_logits = _tempered_logits(teacher.head, teacher_hidden, temperature)
+        term = teacher.divergence(logits, teacher_logits)
+    # Last, because a checkpoint recomputes no further than the gradient needs.
+    with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
+        entropy = normalizer - torch.linalg.vecdot(logits.softmax(dim=-1), logits)
+    return TokenScores(logprobs, entropy, term)
+
+
+def _checkpointed(score: Callable[..., TokenScores], *chunk: Tensor | None) -> TokenScores:
+    return cast(TokenScores, checkpoint(score, *chunk, use_reentrant=False))
+
+
+def _tempered_logits(head: Head, hidden: Tensor, temperature: float) -> Tensor:
+    logits = head(hidden)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits if temperature == 1 else logits / temperature
+
+
+@torch.no_grad()
+def _vocabulary_size(head: Head, hidden: Tensor) -> int:
+    return head(hidden[:0]).shape[-1]
+
+
+def _check(
+    temperature: float,
+    divergence: DistributionTerm | None,
+    teacher_hidden: Tensor | None,
+    teacher_head: Head | None,
+) -> None:
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}, expected more than 0; score greedy samples with 1.0")
+    missing = [
+        name
+        for name, value in (
+            ("divergence", divergence),
+            ("teacher_hidden", teacher_hidden),
+            ("teacher_head", teacher_head),
+        )
+        if value is None
+    ]
+    if len(missing) in (1, 2):
+        raise ValueError(f"{' and '.join(missing)} missing: divergence, teacher_hidden and teacher_head go together")
