@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,8 +57,8 @@ def token_scores(
         teacher = _TeacherTerm(divergence, teacher_head)
     score = partial(_score_chunk, head, temperature, teacher, entropy_gradient)
     size = max(1, chunk_elements // _vocabulary_size(head, hidden))
-    teacher_chunks = [None] * len(hidden.split(size)) if teacher_hidden is None else teacher_hidden.split(size)
-    chunks = list(zip(hidden.split(size), ids.split(size), teacher_chunks, strict=True))
+    spans = [slice(start, start + size) for start in range(0, max(len(ids), 1), size)]
+    chunks = [(hidden[s], ids[s], None if teacher_hidden is None else teacher_hidden[s]) for s in spans]
     if len(chunks) == 1:
         return score(*chunks[0])
     if torch.is_grad_enabled():
@@ -96,12 +96,12 @@ def _score_chunk(
         term = teacher.divergence(logits, teacher_logits)
     # Last, because a checkpoint recomputes no further than the gradient needs.
     with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
-        entropy = normalizer - torch.linalg.vecdot(logits.softmax(dim=-1), logits)
+        entropy = normalizer - torch.einsum("nv,nv->n", logits.softmax(dim=-1), logits)
     return TokenScores(logprobs, entropy, term)
 
 
 def _checkpointed(score: Callable[..., TokenScores], *chunk: Tensor | None) -> TokenScores:
-    return cast(TokenScores, checkpoint(score, *chunk, use_reentrant=False))
+    return checkpoint(score, *chunk, use_reentrant=False)
 
 
 def _tempered_logits(head: Head, hidden: Tensor, temperature: float) -> Tensor:

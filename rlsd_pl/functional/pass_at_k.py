@@ -24,10 +24,10 @@ def pass_at_k(samples: Tensor, correct: Tensor, k: int) -> Tensor:
             f"pass@{k} needs 1 <= k <= samples, got as few as {samples.min()} samples; lower k or sample more"
         )
     if bool(((correct < 0) | (correct > samples)).any()):
-        raise ValueError(f"correct counts must lie in [0, samples], got {correct.tolist()} of {samples.tolist()}")
+        raise ValueError(f"correct counts must lie in [0, samples], got {correct} of {samples}")
     wrong = samples - correct
     log_all_wrong = _log_falling_factorial(wrong, k) - _log_falling_factorial(samples, k)
-    return torch.where(wrong < k, 1.0, -torch.expm1(log_all_wrong))
+    return torch.where(wrong < k, 1.0, 1 - log_all_wrong.exp())
 
 
 def _log_falling_factorial(n: Tensor, k: int) -> Tensor:
