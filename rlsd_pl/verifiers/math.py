@@ -1,0 +1,132 @@
+"""Mathematics: one extraction rule, exact tiers in this process, math-verify and an audit in worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from rlsd_pl.types import Problem, Status, Verdict
+from rlsd_pl.verifiers.base import Verifier
+from rlsd_pl.verifiers.extraction import WRONG, Boxed, ExtractionRule
+from rlsd_pl.verifiers.mathematics.leaves import Policy, Undecided, equal_leaves
+from rlsd_pl.verifiers.mathematics.numbers import TooLarge, parse_quantity
+from rlsd_pl.verifiers.mathematics.screen import excess, is_mathematics, symbolic_excess, unevaluated
+from rlsd_pl.verifiers.mathematics.text import canonical, squeeze
+from rlsd_pl.verifiers.mathematics.trees import Tree, leaves, parse_tree, same
+from rlsd_pl.verifiers.pool import Limits, WorkerPool
+from rlsd_pl.verifiers.verdicts import failed, invalid, limited, passed, unless_value
+
+MATH_LIMITS = Limits(wall_seconds=2.0, memory_bytes=1 << 30, request_bytes=1 << 16, reply_bytes=1 << 10)
+
+
+class MathVerifier(Verifier):
+    """Compares the final answer with ``problem.answer``; docs/verifiers.md holds the policy table.
+
+    The tiers, cheapest first: equal text (NFKC), exact rational numbers, tuples and sets and matrices of them, and only
+    then sympy in a worker. Model text never reaches ``eval``, nor sympy in this process.
+
+    Args:
+        rule: where the answer stands; its ``instruction`` must be in the prompt.
+        policy: what counts as equal (units, tolerance).
+        workers: processes for the symbolic tier, started when first needed.
+        limits: what one symbolic comparison may use.
+    """
+
+    def __init__(
+        self,
+        rule: ExtractionRule | None = None,
+        policy: Policy | None = None,
+        workers: int = 2,
+        limits: Limits = MATH_LIMITS,
+    ) -> None:
+        self.rule = rule or Boxed()
+        self.policy = policy or Policy()
+        self.instruction = self.rule.instruction
+        self._pool = WorkerPool("rlsd_pl.verifiers.mathematics.symbolic.judge", workers, limits)
+
+    def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
+        """One verdict for each text. Equal (answer, reference) pairs of a batch are judged once."""
+        answers = [self._extracted(text) for text in texts]
+        pairs = [(answer, problem.answer or "") for answer, problem in zip(answers, problems, strict=True)]
+        judged = self._judge({pair for pair in pairs if isinstance(pair[0], str)})  # pyright: ignore
+        return [answer if isinstance(answer, Verdict) else judged[answer, ref] for answer, ref in pairs]
+
+    def check(self, problem: Problem) -> str | None:
+        """A reference must be there, and must verify against itself."""
+        if problem.answer is None or not problem.answer.strip():
+            return "the reference answer is empty; set Problem.answer"
+        verdict = self._judge({(problem.answer, problem.answer)})[problem.answer, problem.answer]
+        if verdict.status is Status.PASS:
+            return None
+        return f"the reference {problem.answer[:80]!r} does not verify against itself: {verdict.detail}"
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _extracted(self, text: str) -> str | Verdict:
+        found = self.rule.extract(text)
+        if found.missing is not None:
+            return failed(found.missing) if found.missing in WRONG else invalid(found.missing)
+        return found.answer or ""
+
+    def _judge(self, pairs: set[tuple[str, str]]) -> dict[tuple[str, str], Verdict]:
+        """Decide each pair here if possible; send the others to the workers."""
+        verdicts: dict[tuple[str, str], Verdict] = {}
+        requests: dict[tuple[str, str], dict[str, Any]] = {}
+        for pair in sorted(pairs):
+            decision = judge_exactly(*pair, self.policy)
+            if decision is None:
+                requests[pair] = self._request(*pair)
+            else:
+                verdicts[pair] = decision
+        replies = self._pool.map(list(requests.values()))
+        for pair, reply in zip(requests, replies, strict=True):
+            verdicts[pair] = unless_value(reply) or (passed("symbolic") if reply.value["equal"] else failed("unequal"))
+        return verdicts
+
+    def _request(self, answer: str, reference: str) -> dict[str, Any]:
+        return {
+            "answer": canonical(answer),
+            "reference": canonical(reference),
+            "units": self.policy.units,
+            "relative_tolerance": self.policy.relative_tolerance,
+        }
+
+
+def judge_exactly(answer: str, reference: str, policy: Policy) -> Verdict | None:
+    """The verdict of the tiers that need no sympy, or ``None`` if it takes sympy. Bounded string work only."""
+    if code := excess(answer, reference):
+        return limited(code)
+    text, target = canonical(answer), canonical(reference)
+    if squeeze(text) == squeeze(target):
+        return passed("same_text")
+    if not is_mathematics(text) and is_mathematics(target):
+        return invalid("not_mathematics")
+    tree, reference_tree = parse_tree(text), _reference_tree(target)
+    try:
+        equal = same(tree, reference_tree, lambda a, r: equal_leaves(a, r, policy))
+    except TooLarge:
+        return limited("number_too_large")
+    except Undecided:
+        equal = None
+    if equal:
+        return passed("exact")
+    return _refused(text, target, tree) or (failed("unequal") if equal is False else None)
+
+
+def _refused(text: str, target: str, tree: Tree) -> Verdict | None:
+    """Expressions that are too expensive, or that restate the question instead of answering it."""
+    try:
+        if all(parse_quantity(leaf) for leaf in leaves(tree)):
+            return None
+    except TooLarge:
+        return limited("number_too_large")
+    if code := symbolic_excess(text, target):
+        return limited(code)
+    return failed("unevaluated") if unevaluated(text, target) else None
+
+
+@lru_cache(maxsize=4096)
+def _reference_tree(target: str) -> Tree:
+    return parse_tree(target)

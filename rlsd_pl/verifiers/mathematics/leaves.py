@@ -1,0 +1,115 @@
+"""Deciding two leaves without sympy: equal spelling, exact rational numbers, words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+
+from rlsd_pl.verifiers.mathematics.numbers import Quantity, parse_quantity, split_unit
+from rlsd_pl.verifiers.mathematics.text import squeeze
+
+
+class Units(StrEnum):
+    """What a unit counts for. ``COMPARED``: two units must agree, and either side may leave its unit out."""
+
+    COMPARED = "compared"
+    IGNORED = "ignored"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a task calls equal.
+
+    Attributes:
+        units: see :class:`Units`.
+        relative_tolerance: two numbers are equal if they differ by at most this share of the reference. 0: exactly.
+    """
+
+    units: Units = Units.COMPARED
+    relative_tolerance: float = 0.0
+
+
+class Undecided(Exception):  # noqa: N818
+    """Rational arithmetic and words do not settle it; sympy may."""
+
+
+_MARKED_WORDS = re.compile(r"\\text ?\{([^{}]*)\}(?:\^ ?\\circ)?")
+_BARE_WORDS = re.compile(r"[A-Za-z]{2}[A-Za-z ]*")
+_CHOICE = re.compile(r"\(?([A-Z])\)?")
+_NAMES_OF_NO_VARIABLE = re.compile(
+    r"\\(?:pi|infty|sqrt|frac|cdot|times|div|log|ln|exp|circ|(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?)(?![A-Za-z])"
+    r"|\\text ?\{[^{}]*\}"
+)
+_SYMBOL = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
+_ARITHMETIC = re.compile(r"(?:[\d\s.+\-*/(){}^]|\\(?:times|cdot|div|frac)(?![A-Za-z]))+")
+
+
+def equal_leaves(answer: str, reference: str, policy: Policy) -> bool:
+    """Compare two leaves.
+
+    Raises:
+        Undecided: neither spelling, numbers nor words settle it; holds the two expressions without their units.
+        TooLarge: a number has too many digits.
+    """
+    if squeeze(answer) == squeeze(reference):
+        return True
+    right = parse_quantity(reference)
+    left = parse_quantity(answer, right.unit if right else "")
+    if left and right:
+        return equal_quantities(left, right, policy)
+    words = _words(answer), _words(reference)
+    if words != (None, None):
+        return words[0] == words[1]
+    (answer, answer_unit), (reference, reference_unit) = _without_unit(answer), _without_unit(reference)
+    if not _units_agree(answer_unit, reference_unit, policy) or _has_symbols(answer) != _has_symbols(reference):
+        return False
+    if right is not None and _ARITHMETIC.fullmatch(answer):
+        return False  # 6 * 7 restates the question
+    raise Undecided(answer, reference)
+
+
+def equal_quantities(answer: Quantity, reference: Quantity, policy: Policy) -> bool:
+    """Exact comparison of values, then of units as the policy says. ``50%``, ``50`` and ``0.5`` are one percentage."""
+    if not _units_agree(answer.unit, reference.unit, policy):
+        return False
+    values = [(answer.value, reference.value)]
+    if "%" in (answer.unit, reference.unit):
+        values.append((_of_percent(answer), _of_percent(reference)))
+    return any(_close(left, right, policy.relative_tolerance) for left, right in values)
+
+
+def _units_agree(answer: str, reference: str, policy: Policy) -> bool:
+    return policy.units is Units.IGNORED or not answer or not reference or answer == reference
+
+
+def _without_unit(text: str) -> tuple[str, str]:
+    """Take the unit off an expression such as ``3\\sqrt{2}\\text{ cm}``; a subscript there is a name, not a base."""
+    expression, unit = split_unit(text)
+    return (text, "") if unit.startswith("base") else (expression, unit)
+
+
+def _of_percent(quantity: Quantity) -> Fraction:
+    return quantity.value / 100 if quantity.unit == "%" else quantity.value
+
+
+def _close(answer: Fraction, reference: Fraction, tolerance: float) -> bool:
+    return answer == reference or (tolerance > 0 and abs(answer - reference) <= Fraction(tolerance) * abs(reference))
+
+
+def _words(text: str) -> str | None:
+    """Lower-case words of a leaf that is words alone, or the letter of a choice such as ``(B)``."""
+    text = text.strip()
+    match = _MARKED_WORDS.fullmatch(text)
+    inner = " ".join(match[1].split()) if match else text
+    if choice := _CHOICE.fullmatch(inner):
+        return choice[1]
+    if match or (_BARE_WORDS.fullmatch(text) and any(len(word) > 3 for word in text.split())):
+        return inner.lower()
+    return "no" if text.lower() == "no" else None
+
+
+def _has_symbols(text: str) -> bool:
+    """True if ``text`` holds a variable: a letter that is neither in a command's name nor e nor i."""
+    return any(name not in ("e", "i") for name in _SYMBOL.findall(_NAMES_OF_NO_VARIABLE.sub(" ", text)))

@@ -1,0 +1,120 @@
+"""From what a model wrote in its answer to one canonical line of ASCII LaTeX: bounded string work."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_VULGAR = re.compile("[\u00bc-\u00be\u2150-\u215e\u2189]")
+_SUPERSCRIPTS = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u207f]+")
+_SUBSCRIPTS = re.compile("[\u2080-\u2089]+")
+_SYMBOLS = str.maketrans(
+    {
+        "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "⁄": "/", "∕": "/",
+        "√": r"\sqrt ", "π": r"\pi ", "∞": r"\infty ", "±": r"\pm ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
+        "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "°": r"^\circ ", "∅": r"\emptyset ", "θ": r"\theta ",
+        "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ", "φ": r"\phi ", "ω": r"\omega ", "′": "'", "’": "'",
+        "€": r"\text{euro} ", "£": r"\text{pound} ",
+    }
+)  # fmt: skip
+_TEXT_COMMANDS = re.compile(r"\\(?:mbox|math(?:rm|bf|it)|text(?:rm|bf|it|normal)|operatorname\*?)\s*\{")
+_SIZES = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|hfill)(?![A-Za-z])")
+_COLOR = re.compile(r"\\(?:color|textcolor)\s*\{[^{}]*\}")
+_THIN = re.compile(r"\\!")
+_GROUPING = re.compile(r"(?<=\d)(?:\{,\}|\\,|\\;|~|\\ )(?=\d{3}(?!\d))")
+_SPACES = re.compile(r"\\(?:[,;:> ]|quad|qquad|enspace)(?![A-Za-z])|~|\s+")
+_SYNONYMS = {
+    r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\leq": r"\le", r"\leqslant": r"\le",
+    r"\geq": r"\ge", r"\geqslant": r"\ge", r"\neq": r"\ne", r"\ast": r"\cdot", r"\lbrace": r"\{", r"\rbrace": r"\}",
+    r"\varnothing": r"\emptyset", r"\lt": "<", r"\gt": ">", r"\infin": r"\infty", r"\lbrack": "[", r"\rbrack": "]",
+    r"\degree": r"^\circ", r"\$": "$", r"\%": "%", r"\ldots": "...", r"\dots": "...", r"\cdots": "...",
+    r"\lvert": "|", r"\rvert": "|", r"\vert": "|",
+}  # fmt: skip
+_COMMAND = re.compile(r"\\(?:[A-Za-z]+|[$%])")
+_SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)")
+_HALF_SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(?=\{)")
+_BRACED_SHORT_FRACTION = re.compile(r"(\\frac\s*\{[^{}]*\})\s*(\d)")
+_SHORT_ROOT = re.compile(r"\\sqrt\s*(\w)")
+_MATH_DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
+
+
+def canonical(text: str) -> str:
+    """One spelling for what is written in many: Unicode signs, sizes, spacing, synonyms of commands, delimiters."""
+    text = _unicode_to_latex(text)
+    text = _strip_delimiters(text.strip())
+    text = _COLOR.sub("", text)
+    text = _TEXT_COMMANDS.sub(r"\\text{", text)
+    text = _SIZES.sub("", text)
+    text = _GROUPING.sub("", _THIN.sub("", text))
+    text = _COMMAND.sub(lambda match: _SYNONYMS.get(match[0], match[0]), text)
+    text = _SPACES.sub(" ", text)
+    text = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", text)
+    text = _HALF_SHORT_FRACTION.sub(r"\\frac{\1}", text)
+    text = _BRACED_SHORT_FRACTION.sub(r"\1{\2}", text)
+    text = _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
+    return strip_group(text.strip().rstrip(".,;:").strip())
+
+
+def squeeze(text: str) -> str:
+    """``text`` without the spaces that separate nothing: two answers with one squeezed form are the same answer."""
+    return re.sub(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])", "", text)
+
+
+def strip_group(text: str) -> str:
+    """``{x}`` and ``((x))`` as ``x``; a pair that holds a list keeps its delimiters, since they mean something."""
+    while len(text) > 1 and text[0] + text[-1] in ("{}", "()") and encloses(text):
+        inner = text[1:-1].strip()
+        if not inner or (text[0] == "(" and len(split_top(inner, ",")) > 1):
+            break
+        text = inner
+    return text
+
+
+def encloses(text: str) -> bool:
+    """True if the delimiter that opens ``text`` closes at its very end."""
+    depths = list(depth_after(text))
+    return depths[-1] == 0 and all(depth > 0 for depth in depths[:-1])
+
+
+def depth_after(text: str) -> list[int]:
+    """Nesting depth after each character, over braces, brackets and parentheses alike (``(0, 1]`` is one pair)."""
+    depths, depth = [], 0
+    for position, char in enumerate(text):
+        if char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+        depths.append(depth if position else max(depth, 0))
+    return depths
+
+
+def split_top(text: str, separator: str) -> list[str]:
+    """Split at ``separator`` outside every delimiter; parts are stripped."""
+    parts, start = [], 0
+    depths = depth_after(text)
+    position = text.find(separator)
+    while position >= 0:
+        if depths[position] == 0:
+            parts.append(text[start:position].strip())
+            start = position + len(separator)
+        position = text.find(separator, position + 1)
+    return [*parts, text[start:].strip()]
+
+
+def _unicode_to_latex(text: str) -> str:
+    """Before NFKC, which would read ``1½`` as 11/2 and ``x²`` as x2."""
+    text = _VULGAR.sub(lambda match: " " + unicodedata.normalize("NFKC", match[0]), text)
+    text = _SUPERSCRIPTS.sub(lambda match: "^{" + unicodedata.normalize("NFKC", match[0]) + "}", text)
+    text = _SUBSCRIPTS.sub(lambda match: "_{" + unicodedata.normalize("NFKC", match[0]) + "}", text)
+    text = text.translate(_SYMBOLS)
+    return unicodedata.normalize("NFKC", text).translate(_SYMBOLS)
+
+
+def _strip_delimiters(text: str) -> str:
+    for opening, closing in _MATH_DELIMITERS:
+        size = len(opening) + len(closing)
+        if len(text) > size and text.startswith(opening) and text.endswith(closing):
+            inner = text[len(opening) : -len(closing)]
+            if opening not in inner:
+                return inner.strip()
+    return text

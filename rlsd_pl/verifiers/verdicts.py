@@ -1,0 +1,59 @@
+"""Short makers of verdicts; the reason codes are in docs/verifiers.md."""
+
+from __future__ import annotations
+
+from rlsd_pl.types import Status, Verdict
+from rlsd_pl.verifiers.pool_process import Outcome, Reply
+
+MAX_DETAIL = 200
+
+_STATUS_OF = {
+    Outcome.TIMEOUT: Status.LIMIT,
+    Outcome.MEMORY: Status.LIMIT,
+    Outcome.OVERSIZED: Status.LIMIT,
+    Outcome.CRASHED: Status.LIMIT,
+    Outcome.KILLED: Status.ERROR,
+    Outcome.FAILED: Status.ERROR,
+}
+
+
+def verdict(status: Status, code: str, explanation: str = "") -> Verdict:
+    """Reward 1 for ``pass``, else 0; ``detail`` is ``code`` or ``code: explanation``, capped."""
+    detail = f"{code}: {explanation}" if explanation else code
+    return Verdict(reward=float(status is Status.PASS), status=status, detail=detail[:MAX_DETAIL])
+
+
+def passed(code: str, explanation: str = "") -> Verdict:
+    """Reward 1."""
+    return verdict(Status.PASS, code, explanation)
+
+
+def failed(code: str, explanation: str = "") -> Verdict:
+    """Judged wrong."""
+    return verdict(Status.FAIL, code, explanation)
+
+
+def invalid(code: str, explanation: str = "") -> Verdict:
+    """No usable answer."""
+    return verdict(Status.INVALID, code, explanation)
+
+
+def limited(code: str, explanation: str = "") -> Verdict:
+    """The output used up time, memory or size."""
+    return verdict(Status.LIMIT, code, explanation)
+
+
+def broken(code: str, explanation: str = "") -> Verdict:
+    """The verifier failed; not a score."""
+    return verdict(Status.ERROR, code, explanation)
+
+
+def unless_value(reply: Reply) -> Verdict | None:
+    """The verdict of a reply that brings no value: what the model's output caused is a limit, the rest an error.
+
+    A crash (segfault, stack overflow) that happens twice on one request is the request's doing. A kill from outside was
+    retried before it came here, so it is the machine's.
+    """
+    if reply.outcome is Outcome.VALUE:
+        return None
+    return verdict(_STATUS_OF[reply.outcome], f"worker_{reply.outcome}", reply.detail)
