@@ -43,7 +43,8 @@ def contrastive_evidence(positive_logprobs: Tensor, negative_logprobs: Tensor, n
     """
     exists = negative_mask.bool()
     log_sum = negative_logprobs.masked_fill(~exists.unsqueeze(2), -math.inf).logsumexp(dim=1)
-    log_mean = log_sum - exists.sum(dim=1, keepdim=True).clamp(min=1).log()
+    count = exists.sum(dim=1, keepdim=True, dtype=log_sum.dtype)
+    log_mean = log_sum - count.clamp(min=1).log()
     contrast = positive_logprobs - log_mean
     return torch.where(exists.any(dim=1, keepdim=True), contrast, 0).detach()
 
