@@ -1,0 +1,60 @@
+"""From finished runs to verdicts: what a signal, a clock or a grader's line means."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+from rlsd_pl.types import Status, Verdict
+from rlsd_pl.verifiers.sandbox import Finished, Stop
+from rlsd_pl.verifiers.verdicts import broken, failed, limited, verdict
+
+_RESOURCE_SIGNALS = frozenset({signal.SIGXCPU, signal.SIGKILL})
+"""SIGKILL is what the kernel sends at the hard CPU limit, and when memory runs out."""
+READY = b"ready\n"
+
+
+def stopped(finished: Finished) -> Verdict | None:
+    """The verdict of a run that the parent had to end or could not start, ``None`` if it ended by itself."""
+    if finished.stop is Stop.NOT_STARTED:
+        return broken("sandbox_failed", finished.message)
+    if finished.stop in (Stop.WALL, Stop.OUTPUT):
+        return limited(finished.stop.value)
+    return None
+
+
+def killed(ended_by: int | None) -> Verdict | None:
+    """The verdict of a process that ``ended_by`` (a signal) ended, ``None`` for an ordinary exit."""
+    if ended_by is None:
+        return None
+    if ended_by in _RESOURCE_SIGNALS:
+        return limited("cpu_time")
+    return failed("crashed", f"signal {ended_by}")
+
+
+def function_verdict(finished: Finished) -> Verdict:
+    """The grader's line, refined by how the solution's process died."""
+    early = stopped(finished)
+    if early is not None:
+        return early
+    try:
+        report: dict[str, Any] = json.loads(finished.output)
+    except ValueError:
+        # a value that breaks the grader is the model's doing, unless the grader never ran
+        return broken("sandbox_failed", "no verdict from the grader") if finished.signal is None else limited("grader")
+    if report["reason"] == "solution_died":
+        return killed(finished.companion_signal) or failed("exited", "the solution's process ended before the tests")
+    return verdict(Status(report["status"]), report["reason"], report["text"])
+
+
+def script_output(finished: Finished) -> str | Verdict:
+    """What the program printed, or the verdict if the run shows more than that."""
+    early = stopped(finished)
+    if early is not None:
+        return early
+    if not finished.output.startswith(READY):
+        return broken("sandbox_failed", "the program was not started")
+    if finished.signal in _RESOURCE_SIGNALS:
+        return limited("cpu_time")
+    return finished.output[len(READY) :].decode(errors="replace")

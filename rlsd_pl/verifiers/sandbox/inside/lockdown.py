@@ -1,0 +1,89 @@
+"""The trusted first stage: a fresh interpreter gives up everything before any foreign code runs."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from . import landlock, seccomp, syscalls
+
+_PR_SET_PDEATHSIG = 1
+_HIGHEST_DESCRIPTOR = 1 << 16
+_CAPABILITY_VERSION_3 = 0x20080522
+
+
+def settings() -> dict[str, Any]:
+    """What the launcher put into ``argv[1]``."""
+    return json.loads(sys.argv[1])
+
+
+def enter(keep: Sequence[int] = ()) -> None:
+    """Apply the confinement that :func:`settings` describes; raises OSError if a required part fails.
+
+    Descriptors above 2 are closed except the settings' own and ``keep``. Call it once, after every import and open
+    that the stage needs, before any foreign code.
+    """
+    chosen = settings()
+    _close_inherited([*chosen["keep"], *keep])
+    os.umask(0o077)
+    _drop_privileges(chosen["uid"])
+    _die_with(chosen["parent"])
+    _limit(chosen)
+    if chosen["landlock"]:
+        landlock.restrict(chosen["readable"])
+    try:
+        seccomp.load()
+    except OSError:
+        if chosen["seccomp_required"]:
+            raise
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+
+
+def _close_inherited(keep: list[int]) -> None:
+    start = 3
+    for descriptor in sorted(keep):
+        os.closerange(start, descriptor)
+        start = descriptor + 1
+    os.closerange(start, _HIGHEST_DESCRIPTOR)
+
+
+def _drop_privileges(uid: int | None) -> None:
+    if uid is not None:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    elif os.geteuid() == 0:
+        header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+        nothing = (ctypes.c_uint32 * 6)()
+        syscalls.syscall(syscalls.CAPSET[syscalls.architecture()], header, nothing)
+
+
+def _die_with(parent: int | None) -> None:
+    """Tie this process to its parent. A change of user clears the tie, so this comes after it."""
+    if parent is None:
+        return
+    syscalls.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _limit(chosen: dict[str, Any]) -> None:
+    cpu = chosen["cpu_seconds"]
+    for kind, soft, hard in (
+        (resource.RLIMIT_CPU, cpu, cpu + 1),
+        (resource.RLIMIT_AS, chosen["memory_bytes"], chosen["memory_bytes"]),
+        (resource.RLIMIT_FSIZE, chosen["file_bytes"], chosen["file_bytes"]),
+        (resource.RLIMIT_NOFILE, chosen["open_files"], chosen["open_files"]),
+        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_MEMLOCK, 0, 0),
+    ):
+        ceiling = resource.getrlimit(kind)[1]
+        if ceiling != resource.RLIM_INFINITY:
+            soft, hard = min(soft, ceiling), min(hard, ceiling)
+        resource.setrlimit(kind, (soft, hard))

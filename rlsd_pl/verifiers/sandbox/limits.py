@@ -1,0 +1,31 @@
+"""What one sandboxed process may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Ceilings of one run. Reaching one is the verdict ``limit``.
+
+    Attributes:
+        cpu_seconds: CPU time of each process.
+        wall_seconds: time from start to verdict of the run; the parent keeps this clock.
+        memory_bytes: address space of each process.
+        output_bytes: what the parent reads from a run; also the size of one value that crosses.
+        scratch_bytes: size of the private temporary folder. Only level L3 has one; below it nothing is writable.
+        open_files: descriptors of each process.
+    """
+
+    cpu_seconds: int = 3
+    wall_seconds: float = 6.0
+    memory_bytes: int = 512 << 20
+    output_bytes: int = 1 << 20
+    scratch_bytes: int = 16 << 20
+    open_files: int = 64
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"Limits.{name} is {getattr(self, name)}, expected more than 0")

@@ -1,0 +1,105 @@
+"""One sandboxed process: start, kill with all that it started, reap."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlsd_pl.verifiers.sandbox.sandbox import Level, Sandbox
+
+_REAP_S = 2.0
+_INFO_BYTES = 4096
+
+
+class Process:
+    """A program of ``inside/`` as a child of this process. Raises OSError if it cannot be started."""
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        program: str,
+        *,
+        stdin: int,
+        stdout: int,
+        stderr: int = subprocess.DEVNULL,
+        keep: Sequence[int] = (),
+        files: Sequence[Path] = (),
+    ) -> None:
+        self._namespaced = sandbox.level is Level.L3
+        self._info: int | None = None
+        info_fd: int | None = None
+        if self._namespaced:
+            self._info, info_fd = os.pipe()
+            os.set_blocking(self._info, False)
+        try:
+            command = sandbox.command(program, keep=keep, files=files, info_fd=info_fd)
+            self._popen = subprocess.Popen(
+                command.argv,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=command.pass_fds,
+                env={},
+                cwd="/",
+                start_new_session=True,
+            )
+        except BaseException:
+            self._close_info()
+            raise
+        finally:
+            if info_fd is not None:
+                os.close(info_fd)
+
+    def exited(self) -> bool:
+        """Whether it has ended, by itself or not."""
+        return self._popen.poll() is not None
+
+    @property
+    def signal(self) -> int | None:
+        """The signal that ended it, ``None`` for an ordinary exit or while it runs."""
+        code = self._popen.returncode
+        if code is None:
+            return None
+        if self._namespaced:  # bubblewrap reports its child's signal as a shell does
+            code = 128 - code if code > 128 else code
+        return -code if code < 0 else None
+
+    def end(self) -> None:
+        """Kill it if it lives, with its whole group or namespace, and reap it."""
+        if not self.exited():
+            inner = self._namespace_init()
+            if inner is not None:
+                # bubblewrap itself must live to reap its child; it ends right after
+                _kill(inner)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._popen.wait(_REAP_S)
+        if not self.exited():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._popen.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._popen.wait(_REAP_S)
+        self._close_info()
+
+    def _namespace_init(self) -> int | None:
+        """Process id of bubblewrap's child, the init of the namespace, seen from here."""
+        if self._info is None:
+            return None
+        try:
+            return int(json.loads(os.read(self._info, _INFO_BYTES))["child-pid"])
+        except (BlockingIOError, ValueError, KeyError):
+            return None
+
+    def _close_info(self) -> None:
+        if self._info is not None:
+            os.close(self._info)
+            self._info = None
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,164 @@
+"""Finds the strongest level that really holds on this machine, by attacking it."""
+
+from __future__ import annotations
+
+import compileall
+import json
+import logging
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+from rlsd_pl.verifiers.sandbox import interpreter
+from rlsd_pl.verifiers.sandbox.limits import Limits
+from rlsd_pl.verifiers.sandbox.runner import Finished, Run, run
+from rlsd_pl.verifiers.sandbox.sandbox import INSIDE, Level, Sandbox, SandboxUnavailable
+
+_log = logging.getLogger(__name__)
+_LIMITS = Limits(cpu_seconds=2, wall_seconds=10.0, memory_bytes=256 << 20)
+_KILL_S = 5.0
+_WEAK_GUARANTEES = frozenset({"lockdown", "works", "environment", "memory"})
+"""All that L1 promises; L2 and L3 must stop every attack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """What the self-test found.
+
+    Attributes:
+        level: the strongest level whose probes all held.
+        refused: for each stronger level, why it does not hold here.
+        notes: facts that a reader of the logs should know.
+    """
+
+    level: Level
+    refused: Mapping[Level, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """One line for logs and errors."""
+        reasons = [f"{level.name} refused: {reason}" for level, reason in self.refused.items()]
+        return "; ".join([f"sandbox level {self.level.name}", *reasons, *self.notes])
+
+
+def open_sandbox(minimum: Level = Level.L2, limits: Limits | None = None) -> Sandbox:
+    """A sandbox at the strongest level of this machine; raises :class:`SandboxUnavailable` below ``minimum``."""
+    isolation = detect()
+    if isolation.level < max(minimum, Level.L1):
+        raise SandboxUnavailable(
+            f"got {isolation.describe()}; expected at least {minimum.name}. Install bubblewrap, or run on a kernel "
+            f"with Landlock (5.13 or newer) and seccomp; or set minimum_level={Level.L1.name} to accept rlimits only, "
+            f"where foreign code can read files and reach the network"
+        )
+    return Sandbox(isolation.level, limits or Limits())
+
+
+@cache
+def detect() -> Isolation:
+    """The isolation of this machine, tested once per process and logged."""
+    refused: dict[Level, str] = {}
+    level = Level.L0
+    compileall.compile_dir(INSIDE, quiet=2)  # a third of a run's start; where the folder is read-only, never mind
+    if sys.platform != "linux":
+        refused[Level.L1] = f"the platform is {sys.platform}, the sandbox needs Linux"
+    else:
+        for candidate in (Level.L3, Level.L2, Level.L1):
+            reason = failure(candidate)
+            if reason is None:
+                level = candidate
+                break
+            refused[candidate] = reason
+    isolation = Isolation(level, refused, _notes(level))
+    _log.log(logging.INFO if level >= Level.L2 else logging.WARNING, isolation.describe())
+    return isolation
+
+
+def _notes(level: Level) -> tuple[str, ...]:
+    closed = interpreter.find().closed_folder() if level in (Level.L1, Level.L2) and os.geteuid() == 0 else None
+    if closed is None:
+        return ()
+    return (
+        f"foreign code keeps user 0 without capabilities, because {closed} is closed to other users and the "
+        f"interpreter lies beneath it",
+    )
+
+
+def failure(level: Level) -> str | None:
+    """Why ``level`` does not hold here, or ``None`` if every probe was stopped."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as stderr:
+        secret = Path(folder) / "secret"
+        secret.write_text("secret")
+        os.chmod(folder, 0o755)
+        with _Listener(socket.SOCK_STREAM) as tcp, _Listener(socket.SOCK_DGRAM) as udp:
+            targets = {
+                "secret": str(secret),
+                "new_file": str(Path(folder) / "new"),
+                "tcp": tcp.port,
+                "udp": udp.port,
+                "parent": os.getpid(),
+                "memory_bytes": 2 * _LIMITS.memory_bytes,
+            }
+            started = time.monotonic()
+            try:
+                request = Run("probes", json.dumps(targets).encode() + b"\n", one_line=True)
+                finished = run(request, Sandbox(level, _LIMITS), stderr.fileno())
+            except SandboxUnavailable as error:
+                return str(error)
+            if time.monotonic() - started > _LIMITS.wall_seconds + _KILL_S:
+                return "the probe could not be killed in time"
+            heard = tcp.heard() or udp.heard()
+        wrote = Path(targets["new_file"]).exists()
+        return _judge(level, finished, heard, wrote, stderr)
+
+
+def _judge(level: Level, finished: Finished, heard: bool, wrote: bool, stderr: IO[bytes]) -> str | None:
+    try:
+        report: dict[str, Any] = json.loads(finished.output)
+    except ValueError:
+        stderr.seek(0)
+        lines = stderr.read().decode(errors="replace").strip().splitlines()
+        reason = finished.message or (lines[-1] if lines else finished.stop.value)
+        return f"the interpreter did not run: {reason}"
+    if level >= Level.L2:
+        report["network"] = "a packet arrived" if heard else None
+        report["created"] = "a file appeared" if wrote else None
+    else:
+        report = {name: found for name, found in report.items() if name in _WEAK_GUARANTEES}
+    open_doors = [f"{name}: {found}" for name, found in report.items() if found is not None]
+    return ", ".join(open_doors) or None
+
+
+class _Listener:
+    """A loopback socket that notices whether anything reaches it."""
+
+    def __init__(self, kind: int) -> None:
+        self._socket = socket.socket(socket.AF_INET, kind)
+        self._stream = kind == socket.SOCK_STREAM
+        self._socket.bind(("127.0.0.1", 0))
+        if self._stream:
+            self._socket.listen(1)
+        self._socket.setblocking(False)
+        self.port: int = self._socket.getsockname()[1]
+
+    def heard(self) -> bool:
+        try:
+            if self._stream:
+                self._socket.accept()[0].close()
+            else:
+                self._socket.recv(1)
+        except BlockingIOError:
+            return False
+        return True
+
+    def __enter__(self) -> _Listener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
