@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from rlsd_pl.lab.world import ChainWorld, fact_result, other_digit, steps_of
 
-FILLER_SYMBOLS = "@%&~"
+FILLER_SYMBOLS = "@%&"
 HINT_SEPARATOR = "|"
 
 

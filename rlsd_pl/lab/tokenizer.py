@@ -13,7 +13,9 @@ from rlsd_pl.lab.world import DIGITS, OPERATORS
 
 ASSISTANT_TOKEN = "<assistant>"
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>", ASSISTANT_TOKEN)
+PAD_ID, BOS_ID, EOS_ID = 0, 1, 2
 CHARACTERS = DIGITS + OPERATORS + "=;#," + HINT_SEPARATOR + FILLER_SYMBOLS
+VOCABULARY = (*SPECIAL_TOKENS, *CHARACTERS)
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
@@ -27,15 +29,15 @@ CHAT_TEMPLATE = (
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """One token per character of the world, ``<unk>`` for any other; pads on the left, as generation needs."""
-    vocabulary = {token: index for index, token in enumerate((*SPECIAL_TOKENS, *CHARACTERS))}
+    vocabulary = {token: index for index, token in enumerate(VOCABULARY)}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Split(Regex(r"[\s\S]"), behavior="isolated")
     tokenizer.decoder = Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        bos_token="<bos>",
-        eos_token="<eos>",
+        pad_token=VOCABULARY[PAD_ID],
+        bos_token=VOCABULARY[BOS_ID],
+        eos_token=VOCABULARY[EOS_ID],
         unk_token="<unk>",
         extra_special_tokens=[ASSISTANT_TOKEN],
         chat_template=CHAT_TEMPLATE,

@@ -43,7 +43,7 @@ class LabVerifier(Verifier):
     and the spans: ``decisive``, the result digits of misconceived facts, and ``filler``.
     """
 
-    instruction = "Write the final digit after # at the end."
+    instruction = ""
 
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         return [self._verify_one(text, problem) for text, problem in zip(texts, problems, strict=True)]

@@ -78,7 +78,7 @@ class ChainWorld:
 
     operands: int = 8
     misconceptions: int = 36
-    seed: int = 0
+    seed: int = 50
 
     def __post_init__(self) -> None:
         if self.operands < 2:
