@@ -112,6 +112,30 @@ class AnswerLine(ExtractionRule):
         return _last_line(self._MARK, text, "Answer:")
 
 
+class WholeText(ExtractionRule):
+    """All of the text after the reasoning."""
+
+    instruction = "Answer with nothing but the answer itself."
+
+    def find(self, text: str) -> Extracted:
+        return Extracted(answer=text.strip())
+
+
+class FencedBlock(ExtractionRule):
+    """The one fenced code block; a second one makes the answer ambiguous."""
+
+    instruction = "Put your answer in one fenced code block (```)."
+    _FENCE = re.compile(r"^[^\S\n]*```[^\n`]*$", re.MULTILINE)
+
+    def find(self, text: str) -> Extracted:
+        fences = list(self._FENCE.finditer(text))
+        if len(fences) < 2:
+            return Extracted(missing=Missing.UNCLOSED if fences else Missing.NO_ANSWER)
+        if len(fences) > 2:
+            return Extracted(missing=Missing.SEVERAL)
+        return Extracted(answer=text[fences[0].end() : fences[1].start()].strip())
+
+
 def _last_line(mark: re.Pattern[str], text: str, label: str) -> Extracted:
     lines = mark.findall(text)
     if not lines:

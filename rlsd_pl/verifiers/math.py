@@ -8,14 +8,14 @@ from typing import Any
 
 from rlsd_pl.types import Problem, Status, Verdict
 from rlsd_pl.verifiers.base import Verifier
-from rlsd_pl.verifiers.extraction import WRONG, Boxed, ExtractionRule
+from rlsd_pl.verifiers.extraction import Boxed, ExtractionRule
 from rlsd_pl.verifiers.mathematics.leaves import Policy, Undecided, equal_leaves
 from rlsd_pl.verifiers.mathematics.numbers import TooLarge, parse_quantity
 from rlsd_pl.verifiers.mathematics.screen import excess, is_mathematics, symbolic_excess, unevaluated
 from rlsd_pl.verifiers.mathematics.text import canonical, squeeze
 from rlsd_pl.verifiers.mathematics.trees import Tree, leaves, parse_tree, same
 from rlsd_pl.verifiers.pool import Limits, WorkerPool
-from rlsd_pl.verifiers.verdicts import failed, invalid, limited, passed, unless_value
+from rlsd_pl.verifiers.verdicts import failed, invalid, limited, passed, refusal, unless_value
 
 MATH_LIMITS = Limits(wall_seconds=2.0, memory_bytes=1 << 30, request_bytes=1 << 16, reply_bytes=1 << 10)
 
@@ -66,9 +66,7 @@ class MathVerifier(Verifier):
 
     def _extracted(self, text: str) -> str | Verdict:
         found = self.rule.extract(text)
-        if found.missing is not None:
-            return failed(found.missing) if found.missing in WRONG else invalid(found.missing)
-        return found.answer or ""
+        return refusal(found) or found.answer or ""
 
     def _judge(self, pairs: set[tuple[str, str]]) -> dict[tuple[str, str], Verdict]:
         """Decide each pair here if possible; send the others to the workers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rlsd_pl.types import Status, Verdict
+from rlsd_pl.verifiers.extraction import WRONG, Extracted
 from rlsd_pl.verifiers.pool_process import Outcome, Reply
 
 MAX_DETAIL = 200
@@ -46,6 +47,13 @@ def limited(code: str, explanation: str = "") -> Verdict:
 def broken(code: str, explanation: str = "") -> Verdict:
     """The verifier failed; not a score."""
     return verdict(Status.ERROR, code, explanation)
+
+
+def refusal(found: Extracted) -> Verdict | None:
+    """The verdict on a completion without an answer; ``None`` if it has one."""
+    if found.missing is None:
+        return None
+    return failed(found.missing) if found.missing in WRONG else invalid(found.missing)
 
 
 def unless_value(reply: Reply) -> Verdict | None:

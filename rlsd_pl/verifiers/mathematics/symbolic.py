@@ -55,7 +55,7 @@ def read(text: str) -> Any:
     """What math-verify reads in ``text``, or ``None``. Raises nothing: the text is a model's."""
     try:
         config = [LatexExtractionConfig(boxed_match_priority=-1)]
-        found = parse(f"${text}$", config, fallback_mode="no_fallback", parsing_timeout=None)  # pyright: ignore
+        found = parse(f"${text}$", config, "no_fallback", parsing_timeout=None)  # pyright: ignore[reportCallIssue]
         return _exact(found[0]) if found and not isinstance(found[0], str) else None
     except MemoryError:
         raise
@@ -71,7 +71,7 @@ def _exact(expression: Any) -> Any:
 
 def _equal_equations(left: sympy.Equality, right: sympy.Equality, tolerance: float) -> bool:
     """One is the other times a constant. ``1 = 5`` and ``x = x + 1`` hold no variable once subtracted: never equal."""
-    a, b = (sympy.expand(side.lhs - side.rhs) for side in (left, right))
+    a, b = (sympy.expand(sympy.Add(side.lhs, -1 * side.rhs)) for side in (left, right))
     if not a.free_symbols or a.free_symbols != b.free_symbols:
         return False
     ratios = [_ratio(a, b, point) for point in _points(b.free_symbols)]
@@ -85,7 +85,7 @@ def _ratio(a: sympy.Expr, b: sympy.Expr, point: dict[Any, Any]) -> Any:
 
 
 def _equal_values(left: sympy.Expr, right: sympy.Expr, tolerance: float) -> bool:
-    """Same value at random points, real and complex, at two precisions; points where neither is defined do not count."""
+    """Same value at random points, real and complex, at two precisions; undefined points do not count."""
     symbols = left.free_symbols | right.free_symbols
     decided = 0
     for point in _points(symbols):

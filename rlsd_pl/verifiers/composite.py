@@ -1,0 +1,95 @@
+"""Several verifiers as one: a weighted sum, or gates before a last word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rlsd_pl.types import Problem, Status, Verdict
+from rlsd_pl.verifiers.base import Verifier
+from rlsd_pl.verifiers.verdicts import MAX_DETAIL
+
+
+class CompositeVerifier(Verifier):
+    """What the two composites share: named parts, each of which judges every completion."""
+
+    def __init__(self, parts: Mapping[str, Verifier]) -> None:
+        if not parts:
+            raise ValueError("got no parts, expected at least one; set parts={'name': verifier}")
+        self.parts = dict(parts)
+        self.instruction = " ".join(part.instruction for part in self.parts.values() if part.instruction)
+
+    def check(self, problem: Problem) -> str | None:
+        """The first part's reason, with its name."""
+        for name, part in self.parts.items():
+            if (reason := part.check(problem)) is not None:
+                return f"{name}: {reason}"
+        return None
+
+    def close(self) -> None:
+        for part in self.parts.values():
+            part.close()
+
+
+class WeightedVerifier(CompositeVerifier):
+    """reward = sum of weight * reward over the parts, the weights made to sum to 1.
+
+    The status is ``error`` if any part's is, ``pass`` if every part passes, else of the heaviest that does not.
+
+    Args:
+        parts: verifiers by name; each name becomes a metric with the part's reward.
+        weights: positive, one for each part.
+    """
+
+    def __init__(self, parts: Mapping[str, Verifier], weights: Mapping[str, float]) -> None:
+        super().__init__(parts)
+        if weights.keys() != self.parts.keys() or any(weight <= 0 for weight in weights.values()):
+            raise ValueError(f"got weights {dict(weights)}, expected a positive one for each of {list(self.parts)}")
+        total = sum(weights.values())
+        self.weights = {name: weights[name] / total for name in self.parts}
+
+    def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
+        by_part = [part.verify(texts, problems) for part in self.parts.values()]
+        return [self._combine(dict(zip(self.parts, verdicts, strict=True))) for verdicts in zip(*by_part, strict=True)]
+
+    def _combine(self, verdicts: Mapping[str, Verdict]) -> Verdict:
+        errors = [name for name, verdict in verdicts.items() if verdict.status is Status.ERROR]
+        others = [name for name, verdict in verdicts.items() if verdict.status is not Status.PASS]
+        heaviest = max(errors or others or verdicts, key=self.weights.__getitem__)
+        reward = sum(self.weights[name] * verdict.reward for name, verdict in verdicts.items())
+        return _merged(0.0 if errors else min(reward, 1.0), heaviest, verdicts)
+
+
+class GatedVerifier(CompositeVerifier):
+    """Every part must pass, in order; the reward is the last part's. The first that does not pass gives the verdict.
+
+    A completion that a gate stops is not judged further, so that an expensive last part sees few of them.
+
+    Args:
+        parts: verifiers by name, the gates first; each name that judged becomes a metric with its reward.
+    """
+
+    def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
+        judged: list[dict[str, Verdict]] = [{} for _ in texts]
+        remaining = list(range(len(texts)))
+        for name, part in self.parts.items():
+            verdicts = part.verify([texts[i] for i in remaining], [problems[i] for i in remaining])
+            for index, verdict in zip(remaining, verdicts, strict=True):
+                judged[index][name] = verdict
+            remaining = [i for i in remaining if judged[i][name].status is Status.PASS]
+        return [self._last(verdicts) for verdicts in judged]
+
+    @staticmethod
+    def _last(verdicts: Mapping[str, Verdict]) -> Verdict:
+        name = list(verdicts)[-1]
+        return _merged(verdicts[name].reward, name, verdicts)
+
+
+def _merged(reward: float, decisive: str, verdicts: Mapping[str, Verdict]) -> Verdict:
+    """The decisive part's status and detail under its name; metrics and spans of all parts."""
+    metrics = {name: verdict.reward for name, verdict in verdicts.items() if verdict.status is not Status.ERROR}
+    spans = {}
+    for name, verdict in verdicts.items():
+        metrics |= {f"{name}_{key}": value for key, value in verdict.metrics.items()}
+        spans |= verdict.spans
+    last = verdicts[decisive]
+    return Verdict(reward, last.status, f"{decisive}: {last.detail}"[:MAX_DETAIL], metrics, spans)

@@ -1,0 +1,1 @@
+"""JSON as data: a strict reader, schemas, equality. Imports nothing heavy: worker processes use it too."""

@@ -1,0 +1,118 @@
+"""JSON documents: strictly read, checked against the problem's schema, or compared with the reference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from rlsd_pl.types import Problem, Status, Verdict
+from rlsd_pl.verifiers.base import Verifier
+from rlsd_pl.verifiers.documents.strict import JSONLimitError, JSONTextError, read_json, same_json
+from rlsd_pl.verifiers.extraction import ExtractionRule, WholeText
+from rlsd_pl.verifiers.pool import Limits, WorkerPool
+from rlsd_pl.verifiers.verdicts import broken, failed, invalid, limited, passed, refusal, unless_value, verdict
+
+SCHEMA_LIMITS = Limits(wall_seconds=2.0, memory_bytes=1 << 30, reply_bytes=1 << 12)
+
+
+class JSONSchemaVerifier(Verifier):
+    """Passes a completion that is one JSON document valid under ``problem.metadata["schema"]`` (object or JSON text).
+
+    Draft 2020-12 unless the schema says otherwise. Formats are asserted, nothing is fetched, patterns are ECMA-262.
+    Validation runs in workers: a pattern or an ``anyOf`` of a trusted schema may take exponential time on model text.
+
+    Args:
+        rule: :class:`WholeText`, or :class:`~rlsd_pl.verifiers.extraction.FencedBlock` for exactly one fenced block.
+        workers: processes, started when first needed.
+        limits: what one validation may use.
+    """
+
+    def __init__(self, rule: ExtractionRule | None = None, workers: int = 2, limits: Limits = SCHEMA_LIMITS) -> None:
+        self.rule = rule or WholeText()
+        self.instruction = f"Answer with one JSON document. {self.rule.instruction}"
+        self._pool = WorkerPool("rlsd_pl.verifiers.documents.schemas.handle", workers, limits)
+
+    def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
+        """One verdict for each text. A schema that :meth:`check` refuses makes an ``error``, whatever the text."""
+        found = [self.rule.extract(text) for text in texts]
+        requests = [
+            {"text": answer.answer or "", "schema": _schema_text(problem)}
+            for answer, problem in zip(found, problems, strict=True)
+        ]
+        replies = self._pool.map(requests)
+        return [
+            unless_value(reply) or _verdict(reply.value, refusal(answer))
+            for reply, answer in zip(replies, found, strict=True)
+        ]
+
+    def check(self, problem: Problem) -> str | None:
+        """Lints the schema; a reference answer, where there is one, must be valid."""
+        reply = self._pool.map([{"schema": _schema_text(problem)}])[0]
+        if (failure := unless_value(reply)) is not None:
+            return f"the schema could not be checked: {failure.detail}"
+        if reply.value["reason"] is not None or problem.answer is None:
+            return reply.value["reason"]
+        outcome = self._pool.map([{"text": problem.answer, "schema": _schema_text(problem)}])[0]
+        judged = unless_value(outcome) or _verdict(outcome.value, None)
+        return None if judged.status is Status.PASS else f"the reference is not valid: {judged.detail}"
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+class JSONAnswerVerifier(Verifier):
+    """Passes a completion that is the JSON document ``problem.answer``, type-strict, object keys in any order."""
+
+    def __init__(self, rule: ExtractionRule | None = None) -> None:
+        self.rule = rule or WholeText()
+        self.instruction = f"Answer with one JSON document. {self.rule.instruction}"
+
+    def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
+        return [self._judge(text, problem.answer or "") for text, problem in zip(texts, problems, strict=True)]
+
+    def check(self, problem: Problem) -> str | None:
+        """The reference must be strict JSON."""
+        try:
+            _reference(problem.answer or "")
+        except JSONTextError as error:
+            return f"Problem.answer is not strict JSON: {error}"
+        return None
+
+    def _judge(self, text: str, reference: str) -> Verdict:
+        found = self.rule.extract(text)
+        try:
+            target = _reference(reference)
+        except JSONTextError as error:
+            return broken("reference_refused", str(error))
+        try:
+            value = read_json(found.answer or "")
+        except JSONTextError as error:
+            return refusal(found) or json_refusal(error)
+        return passed("same_document") if same_json(value, target) else failed("other_document")
+
+
+def json_refusal(error: JSONTextError) -> Verdict:
+    """The verdict on text that is not strict JSON."""
+    make = limited if isinstance(error, JSONLimitError) else invalid
+    return make(error.code)
+
+
+@lru_cache(maxsize=4096)
+def _reference(text: str) -> Any:
+    return read_json(text)
+
+
+def _schema_text(problem: Problem) -> str:
+    schema = problem.metadata.get("schema")
+    if schema is None:
+        return ""
+    return schema if isinstance(schema, str) else json.dumps(schema)
+
+
+def _verdict(outcome: dict[str, str], extraction_refusal: Verdict | None) -> Verdict:
+    status = Status(outcome["status"])
+    if status is not Status.ERROR and extraction_refusal is not None:
+        return extraction_refusal
+    return verdict(status, outcome["code"], outcome["explanation"] if status is not Status.PASS else "")
