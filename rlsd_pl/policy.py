@@ -160,6 +160,7 @@ class Policy(nn.Module):
         temperature: float,
         divergence: DistributionTerm | None = None,
         teacher: TeacherStates | None = None,
+        entropy_gradient: bool = False,
     ) -> TokenScores:
         """Score the sampled ids: log-probs, entropy and, if asked, a divergence from the teacher; each [B, T].
 
@@ -172,7 +173,8 @@ class Policy(nn.Module):
             completions.ids[mask],
             temperature=temperature,
             chunk_elements=self.logit_chunk,
-            divergence=divergence,
+            divergence=None if teacher is None else divergence,
+            entropy_gradient=entropy_gradient,
             teacher_hidden=None if teacher is None else teacher.hidden,
             teacher_head=None if teacher is None else teacher.head,
         )

@@ -6,7 +6,7 @@ Shapes: P prompts, G completions per prompt (a *group*), B = P * G, T completion
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import Flag, StrEnum, auto
 from typing import Any, NamedTuple, Self
@@ -167,8 +167,25 @@ class PaddedTokens:
             torch.tensor([[True] * len(row) + [False] * (longest - len(row)) for row in rows]),
         )
 
+    def rows(self, rows: Tensor) -> PaddedTokens:
+        """Some of the rows, trimmed on the side of the padding."""
+        ids, mask = self.ids[rows], self.mask[rows]
+        used = mask.any(dim=0)
+        return PaddedTokens(ids[:, used], mask[:, used])
+
     def to(self, device: torch.device | str) -> PaddedTokens:
         return PaddedTokens(self.ids.to(device, non_blocking=True), self.mask.to(device, non_blocking=True))
+
+
+PER_TOKEN = (
+    "rollout_logprobs",
+    "loss_mask",
+    "token_advantages",
+    "teacher_logprobs",
+    "contrast_logprobs",
+    "reference_logprobs",
+)
+"""Fields of a :class:`RolloutBatch` whose last dimension is T."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,12 +230,33 @@ class RolloutBatch:
         return self.completions.ids.shape[0]
 
     def to(self, device: torch.device | str) -> Self:
-        moved = {
-            f.name: value.to(device)
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor | PaddedTokens)
+        """The same batch on another device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True), lambda padded: padded.to(device))
+
+    def select(self, rows: Tensor) -> Self:
+        """Some of the rows, with the padding trimmed to the longest of them.
+
+        Args:
+            rows: int64 indices.
+        """
+        chosen = self._map(lambda tensor: tensor[rows], lambda padded: padded.rows(rows))
+        width = chosen.completions.ids.shape[1]
+        trimmed = {
+            name: tensor[..., :width]
+            for name in PER_TOKEN
+            if (tensor := getattr(chosen, name)) is not None
         }
-        return replace(self, **moved)
+        return replace(chosen, **trimmed)
+
+    def _map(self, tensor: Callable[[Tensor], Tensor], padded: Callable[[PaddedTokens], PaddedTokens]) -> Self:
+        changed = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Tensor):
+                changed[f.name] = tensor(value)
+            elif isinstance(value, PaddedTokens):
+                changed[f.name] = padded(value)
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True, slots=True)

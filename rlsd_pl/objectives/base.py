@@ -68,7 +68,7 @@ class Objective(ABC):
             loss = loss + self.surrogate(*inputs, batch.loss_mask)
             clipped = self.surrogate.clipped(*inputs)
             if clipped is not None:
-                diagnostics["ratio_clip_fraction"] = clipped.to(loss.dtype)
+                diagnostics["ratio_clip_fraction"] = clipped
         if self.divergence is not None:
             assert scores.divergence is not None
             loss = loss + self.divergence.weight * scores.divergence

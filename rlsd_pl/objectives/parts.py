@@ -54,7 +54,7 @@ class Surrogate(ABC):
         """Gradient flows through ``policy_logprobs`` alone. All tensors [B, T]."""
 
     def clipped(self, policy_logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor) -> Tensor | None:
-        """Bool [B, T]: where the surrogate's clip stops the gradient; ``None`` for a surrogate without a clip."""
+        """[B, T], 1 where the clip stops the gradient; ``None`` for a surrogate without a clip."""
         return None
 
 
@@ -69,7 +69,7 @@ class PPOClip(Surrogate):
         return F.ppo_clip_loss(policy_logprobs, old_logprobs, advantages, self.epsilon_low, self.epsilon_high)
 
     def clipped(self, policy_logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor) -> Tensor:
-        return F.ppo_clipped(policy_logprobs, old_logprobs, advantages, self.epsilon_low, self.epsilon_high)
+        return F.clip_indicator(policy_logprobs, old_logprobs, advantages, self.epsilon_low, self.epsilon_high)
 
 
 class Reduction(ABC):

@@ -37,5 +37,5 @@ class RLSD(Objective):
         strength = self.strength(iteration)
         delta = F.evidence_delta(batch.teacher_logprobs, batch.rollout_logprobs)
         token_advantages = F.rlsd_credit(batch.advantages, delta, strength, self.epsilon_w)
-        clipped = F.evidence_clip_fraction(delta, batch.advantages, self.epsilon_w, batch.loss_mask)
+        clipped = F.evidence_clip_fraction(delta, batch.advantages[:, None], self.epsilon_w, batch.loss_mask)
         return Credit(token_advantages, {"lambda": strength, "clip_fraction": clipped.item()})

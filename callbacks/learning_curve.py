@@ -1,0 +1,20 @@
+"""The learning curve of a run as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from rlsd_pl.plots import plot_run
+
+
+class LearningCurve(Callback):
+    """Draws ``learning_curve.png`` in the run folder when training ends, in whatever way."""
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw."""
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.save()
+            plot_run(Path(trainer.default_root_dir))

@@ -1,0 +1,63 @@
+"""Sample rollouts on disk, for people to read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from rlsd_pl.rollouts import RolloutSet
+
+
+class RolloutLog(Callback):
+    """Appends some groups of each iteration to ``rollouts.jsonl`` in the run folder, tokens and credit included.
+
+    Args:
+        groups: groups per iteration; 0 writes none.
+        every: iterations between records.
+    """
+
+    def __init__(self, groups: int = 1, every: int = 1) -> None:
+        self.groups, self.every = groups, every
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write this iteration's records."""
+        rollouts: RolloutSet | None = trainer.datamodule.latest  # type: ignore[attr-defined]
+        if not trainer.is_global_zero or rollouts is None or trainer.current_epoch % self.every:
+            return
+        path = Path(trainer.default_root_dir) / "rollouts.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            for record in records(rollouts, self.groups, pl_module.tokenizer):
+                file.write(json.dumps({"iteration": trainer.current_epoch + 1, **record}) + "\n")
+
+
+def records(rollouts: RolloutSet, groups: int, tokenizer: Any) -> list[dict[str, Any]]:
+    """One record per completion of the first groups."""
+    written = []
+    size = len(rollouts.groups[0])
+    for row, rollout in enumerate(rollouts.rollouts[: groups * size]):
+        completion, verdict = rollout.completion, rollout.verdict
+        record: dict[str, Any] = {
+            "problem": rollout.problem.id,
+            "prompt": rollout.problem.prompt,
+            "completion": completion.text,
+            "tokens": tokenizer.convert_ids_to_tokens(list(completion.token_ids)),
+            "reward": verdict.reward,
+            "status": str(verdict.status),
+            "detail": verdict.detail,
+            "truncated": completion.truncated,
+            "advantage": float(rollouts.batch.advantages[row]),
+        }
+        credit = rollouts.batch.token_advantages
+        if credit is not None:
+            record["token_advantages"] = _rounded(credit[row, : len(completion.token_ids)])
+        written.append(record)
+    return written
+
+
+def _rounded(values: torch.Tensor) -> list[float]:
+    return [round(value, 4) for value in values.tolist()]

@@ -1,0 +1,162 @@
+"""The command line: LightningCLI with the parts of this project linked together."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Optional
+
+import torch
+from jsonargparse.typing import PositiveInt
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.cli import (
+    LightningArgumentParser,
+    LightningCLI,
+    LRSchedulerCallable,
+    OptimizerCallable,
+    SaveConfigCallback,
+)
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from rlsd_pl.contexts import Context
+from rlsd_pl.datamodule import RolloutDataModule
+from rlsd_pl.engines import Engine
+from rlsd_pl.errors import SetupError
+from rlsd_pl.module import PolicyModule
+from rlsd_pl.objectives import Objective
+from rlsd_pl.presets import chosen_presets, expand, fail
+from rlsd_pl.runs import CONFIG_FILE, RunFolder
+from rlsd_pl.tasks.base import Task
+from rlsd_pl.teachers import Teacher
+from rlsd_pl.verifiers.base import Verifier
+
+LINKS = {
+    "objective": ("model.objective", Objective),
+    "teacher": ("model.teacher", Teacher),
+    "context": ("model.context", Context),
+    "task": ("data.task", Task),
+    "verifier": ("data.verifier", Verifier),
+    "engine": ("data.engine", Engine),
+}
+
+
+class Parser(LightningArgumentParser):
+    """Errors in one line instead of a page of usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Leave with status 2."""
+        fail(f"{' '.join(message.split())}\nSee --help for the options that matter, --help-all for every one.")
+        raise AssertionError
+
+
+class SaveResolvedConfig(SaveConfigCallback):
+    """The resolved configuration, in the run folder, once."""
+
+    def __init__(self, parser: LightningArgumentParser, config: Any, run_dir: str) -> None:
+        super().__init__(parser, config, save_to_log_dir=False)
+        self.path = Path(run_dir) / CONFIG_FILE
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """See :meth:`SaveConfigCallback.save_config`. A resumed run keeps the file it started with, under another name."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            self.path.replace(self.path.with_name(f"config-until-{int(time.time())}.yaml"))
+        self.parser.save(self.config, str(self.path), skip_none=False)
+
+
+class FitCLI(LightningCLI):
+    """Parser and parts of ``scripts/fit.py``."""
+
+    def __init__(self, args: list[str], run: RunFolder) -> None:
+        self.run = run
+        super().__init__(
+            PolicyModule,
+            RolloutDataModule,
+            save_config_callback=SaveResolvedConfig,
+            save_config_kwargs={"run_dir": str(run.path)},
+            parser_class=Parser,
+            parser_kwargs={"parser_mode": "omegaconf"},
+            seed_everything_default=0,
+            args=args,
+            run=False,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Objective, teacher, context, task, verifier and engine stand at the top and are handed to their users."""
+        for key, (target, base) in LINKS.items():
+            parser.add_subclass_arguments(base, key, required=True)
+            parser.link_arguments(key, target, apply_on="instantiate")
+        for key, kind in {"optimizer": OptimizerCallable, "lr_scheduler": Optional[LRSchedulerCallable]}.items():
+            parser.add_argument(f"--{key}", type=kind)
+            parser.link_arguments(key, f"model.{key}")
+        parser.link_arguments("seed_everything", "data.seed")
+        parser.add_argument("--num_threads", type=Optional[PositiveInt], help="CPU threads; one is best for tiny models")
+
+    def before_instantiate_classes(self) -> None:
+        """Set what the parts find in place."""
+        if self.config["num_threads"] is not None:
+            torch.set_num_threads(self.config["num_threads"])
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """A Trainer that writes into the run folder."""
+        root = self.run.path
+        loggers: list[Logger] = [CSVLogger(root, name="csv"), TensorBoardLogger(root, name="tensorboard")]
+        configured = self.config_init["trainer"].get("logger")
+        extra = configured if isinstance(configured, list) else [configured] if isinstance(configured, Logger) else []
+        checkpoint: Callback = ModelCheckpoint(
+            dirpath=root / "checkpoints",
+            filename="iteration-{step:06d}",
+            auto_insert_metric_name=False,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+        self.config_init["trainer"]["callbacks"] = [*(self.config_init["trainer"].get("callbacks") or []), checkpoint]
+        return super().instantiate_trainer(default_root_dir=root, logger=[*loggers, *extra], **kwargs)
+
+
+def build(argv: Sequence[str]) -> FitCLI:
+    """Parse the arguments of ``fit.py`` and build all parts; exits with one line on a mistake."""
+    quiet_libraries()
+    try:
+        args, run = RunFolder.from_arguments(list(argv), chosen_presets(argv))
+        return FitCLI(expand(args), run)
+    except (ValueError, OSError, ImportError) as error:
+        fail(str(error))
+        raise AssertionError from error
+
+
+def fit(argv: Sequence[str] | None = None) -> FitCLI:
+    """``scripts/fit.py``: build the parts and train."""
+    cli = build(sys.argv[1:] if argv is None else argv)
+    try:
+        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.run.checkpoint, weights_only=False)
+    except SetupError as error:
+        cli.run.remove_if_empty()
+        fail(str(error))
+    return cli
+
+
+def quiet_libraries() -> None:
+    """Show this project's messages and hide other libraries' tips; what they raise still shows."""
+    from rich.logging import RichHandler
+    from transformers.utils import logging as transformers_logging
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    own = logging.getLogger("rlsd_pl")
+    if not own.handlers:
+        own.addHandler(RichHandler(show_path=False, show_time=False, markup=False))
+        own.setLevel(logging.INFO)
+        own.propagate = False
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "torch.distributed", "jsonargparse"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning|torch|transformers|jsonargparse|peft|multiprocessing")
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()

@@ -1,0 +1,342 @@
+"""The data of a run: problems, and the rollouts that each epoch makes of them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from rlsd_pl.contexts import ProblemContext
+from rlsd_pl.distributed import global_means, global_sum
+from rlsd_pl.errors import SetupError
+from rlsd_pl.engines import Engine, OnProgress, ignore_progress
+from rlsd_pl.policy import encode_chat
+from rlsd_pl.rollouts import RolloutCollector, RolloutSet, student_messages
+from rlsd_pl.tasks.base import Split, Task
+from rlsd_pl.types import Problem, RolloutBatch, Sampling
+from rlsd_pl.verifiers.base import Verifier
+
+if TYPE_CHECKING:
+    from rlsd_pl.module import PolicyModule
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+Watch = Callable[[str, int], OnProgress]
+"""Given what is being sampled ("rollouts", "evaluation") and how many completions, returns who is told of progress."""
+
+ENDLESS_PROBE = 64
+"""Problems of an endless split that are checked before training."""
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """One forward and backward.
+
+    Attributes:
+        batch: some rows of the rollout, padding trimmed.
+        loss_count: the reduction's divisor, counted over the whole optimizer batch: all micro-batches, all processes.
+    """
+
+    batch: RolloutBatch
+    loss_count: float
+
+    def to(self, device: torch.device | str) -> MicroBatch:
+        """The same on another device."""
+        return MicroBatch(self.batch.to(device), self.loss_count)
+
+
+@dataclass(frozen=True)
+class ValidationItem:
+    """A held-out problem; ``counted`` is False for one that only keeps all processes at the same number of steps."""
+
+    problem: Problem
+    counted: bool = True
+
+
+class ListDataset(Dataset[T]):
+    """A sized dataset over a list. Sized, because Lightning prefetches a loader without a length: off by one step."""
+
+    def __init__(self, items: Sequence[T]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> T:
+        return self.items[index]
+
+
+def _watch_nothing(what: str, completions: int) -> OnProgress:
+    return ignore_progress
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed from parts such as (seed, "rollout", iteration, rank): nothing has to be carried to resume."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+class RolloutDataModule(LightningDataModule):
+    """Once per epoch: problems, completions, verdicts, teacher scores, credit; then a sized loader of micro-batches.
+
+    One Lightning epoch is one *iteration*: a rollout and all its optimizer updates.
+
+    Args:
+        task: where problems come from.
+        verifier: judges completions.
+        engine: samples completions.
+        prompts_per_rollout: P, over all processes.
+        group_size: G, completions per prompt.
+        updates_per_rollout: optimizer updates that share one rollout. With 1 the update is exactly on-policy.
+        micro_batch_size: completions per forward and backward; gradients accumulate over an update.
+        max_prompt_tokens: a problem with a longer prompt is skipped and reported.
+        max_completion_tokens: T at most; a completion without EOS by then is truncated.
+        temperature: of sampling and scoring; above 0.
+        top_p, top_k: truncation of sampling; leave them off for training.
+        val_problems: held-out problems per evaluation.
+        val_samples: sampled completions per held-out problem, for avg@k and pass@k; 0 skips sampling.
+        max_error_share: share of completions that the verifier may fail on before the run stops.
+        max_skipped_share: share of unusable rows in the data above which the run does not start.
+        seed: of problem order and sampling.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        verifier: Verifier,
+        engine: Engine,
+        prompts_per_rollout: int = 8,
+        group_size: int = 8,
+        updates_per_rollout: int = 1,
+        micro_batch_size: int = 64,
+        max_prompt_tokens: int = 1024,
+        max_completion_tokens: int = 1024,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        val_problems: int = 256,
+        val_samples: int = 4,
+        max_error_share: float = 0.05,
+        max_skipped_share: float = 0.2,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value, least in [
+            ("prompts_per_rollout", prompts_per_rollout, 1),
+            ("group_size", group_size, 2),
+            ("updates_per_rollout", updates_per_rollout, 1),
+            ("micro_batch_size", micro_batch_size, 1),
+            ("max_prompt_tokens", max_prompt_tokens, 1),
+            ("max_completion_tokens", max_completion_tokens, 1),
+            ("val_problems", val_problems, 1),
+            ("val_samples", val_samples, 0),
+        ]:
+            if value < least:
+                raise ValueError(f"Got data.{name}={value}; expected a whole number of at least {least}.")
+        if temperature <= 0:
+            raise ValueError(f"Got data.temperature={temperature}; expected above 0: greedy rollouts explore nothing.")
+        if (prompts_per_rollout * group_size) % updates_per_rollout:
+            raise ValueError(
+                f"Got data.updates_per_rollout={updates_per_rollout} for {prompts_per_rollout} x {group_size} = "
+                f"{prompts_per_rollout * group_size} completions; expected a divisor, so that updates are of one size."
+            )
+        self.task, self.verifier, self.engine = task, verifier, engine
+        self.prompts_per_rollout, self.group_size = prompts_per_rollout, group_size
+        self.updates_per_rollout, self.micro_batch_size = updates_per_rollout, micro_batch_size
+        self.max_prompt_tokens = max_prompt_tokens
+        self.sampling = Sampling(max_completion_tokens, group_size, temperature, top_p, top_k)
+        self.val_problems, self.val_samples = val_problems, val_samples
+        self.max_error_share, self.max_skipped_share = max_error_share, max_skipped_share
+        self.seed = seed
+        self.usable: dict[Split, list[int] | None] = {}
+        self.skipped: dict[Split, Counter[str]] = {}
+        self.watch: Watch = _watch_nothing
+        self.latest: RolloutSet | None = None
+        self.latest_metrics: dict[str, float] = {}
+
+    # --- before training ---------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Check every row that could be used, and that the Trainer fits a rollout loop."""
+        if stage == "fit":
+            self._check_trainer()
+        for split in ("train", "val") if stage == "fit" else ("val",):
+            if split not in self.usable:
+                self._check_rows(split)
+
+    def _check_trainer(self) -> None:
+        trainer = self._trainer
+        if trainer.reload_dataloaders_every_n_epochs != 1:
+            raise SetupError(
+                f"Got trainer.reload_dataloaders_every_n_epochs={trainer.reload_dataloaders_every_n_epochs}; expected "
+                "1, or the first rollout would be trained on for ever."
+            )
+        if trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
+            raise SetupError(
+                "Got trainer.use_distributed_sampler=true; expected false: each process collects its own rollouts."
+            )
+        if self.prompts_per_rollout % trainer.world_size:
+            raise SetupError(
+                f"Got data.prompts_per_rollout={self.prompts_per_rollout} on {trainer.world_size} processes; expected "
+                "a multiple, because a group stays on one process."
+            )
+        local = self.prompts_per_rollout // trainer.world_size * self.group_size
+        if local % self.updates_per_rollout:
+            raise SetupError(
+                f"Got data.updates_per_rollout={self.updates_per_rollout} for {local} completions per process; "
+                "expected a divisor."
+            )
+        trainer.accumulate_grad_batches = -(-(local // self.updates_per_rollout) // self.micro_batch_size)
+
+    def _check_rows(self, split: Split) -> None:
+        size = self.task.size(split)
+        reasons: Counter[str] = Counter()
+        usable = []
+        for index in range(ENDLESS_PROBE if size is None else size):
+            problem = self.task.problem(split, index)
+            reason = self._unusable(problem)
+            if reason is None:
+                usable.append(index)
+            else:
+                reasons[reason] += 1
+        total = len(usable) + sum(reasons.values())
+        listing = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(5))
+        if not usable or sum(reasons.values()) > self.max_skipped_share * total:
+            raise SetupError(
+                f"{sum(reasons.values())} of {total} {split} problems cannot be used (allowed: "
+                f"{self.max_skipped_share:.0%}). {listing or 'The split is empty.'}. Mend the data, or raise "
+                "--data.max_skipped_share."
+            )
+        if reasons:
+            log.warning("Skipping %d of %d %s problems: %s.", sum(reasons.values()), total, split, listing)
+        self.usable[split] = None if size is None else usable
+        self.skipped[split] = reasons
+
+    def _unusable(self, problem: Problem) -> str | None:
+        if not problem.prompt.strip():
+            return "the prompt is absent or blank"
+        if reason := self.verifier.check(problem):
+            return reason
+        module = self._module
+        if module.objective.signals and isinstance(module.context, ProblemContext):
+            if reason := module.context.check(problem):
+                return reason
+        tokens = len(
+            encode_chat(module.tokenizer, student_messages(problem, self.verifier), module.chat_template_kwargs)
+        )
+        if tokens > self.max_prompt_tokens:
+            return f"prompt longer than data.max_prompt_tokens={self.max_prompt_tokens}"
+        return None
+
+    # --- training ----------------------------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> DataLoader:
+        """Collect a rollout with the weights as they stand, and cut it into micro-batches."""
+        iteration = self._trainer.current_epoch
+        start = time.perf_counter()
+        rollouts = self.collector.collect(
+            self.problems_for(iteration),
+            iteration,
+            derive_seed(self.seed, "rollout", iteration, self._trainer.global_rank),
+            self.watch("rollouts", self.prompts_per_rollout // self._trainer.world_size * self.group_size),
+        )
+        metrics = global_means(rollouts.sums)
+        metrics["perf/rollout_seconds"] = time.perf_counter() - start
+        self.latest, self.latest_metrics = rollouts, metrics
+        return DataLoader(ListDataset(self.micro_batches(rollouts.batch, iteration)), batch_size=None)
+
+    def problems_for(self, iteration: int) -> list[Problem]:
+        """This process's share of an iteration's problems, the same for every objective on the same seed."""
+        rank, world = self._trainer.global_rank, self._trainer.world_size
+        first = iteration * self.prompts_per_rollout
+        positions = range(first + rank, first + self.prompts_per_rollout, world)
+        return [self.task.problem("train", self._index(position)) for position in positions]
+
+    def _index(self, position: int) -> int:
+        usable = self.usable["train"]
+        if usable is None:
+            return derive_seed(self.seed, "problem", position)
+        passes, offset = divmod(position, len(usable))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", passes))
+        return usable[int(torch.randperm(len(usable), generator=generator)[offset])]
+
+    def micro_batches(self, batch: RolloutBatch, iteration: int) -> list[MicroBatch]:
+        """Cut a rollout into optimizer batches, and these into length-sorted micro-batches with their global count."""
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "updates", iteration))
+        rows = torch.arange(len(batch))
+        if self.updates_per_rollout > 1:
+            rows = torch.randperm(len(batch), generator=generator)
+        lengths = batch.prompts.mask.sum(dim=1) + batch.completions.mask.sum(dim=1)
+        reduction = self._module.objective.reduction
+        cut: list[MicroBatch] = []
+        for update in rows.chunk(self.updates_per_rollout):
+            local = reduction.count(batch.loss_mask[update]).item()
+            count = global_sum(local, self._module.device)
+            ordered = update[lengths[update].argsort(stable=True)]
+            cut += [MicroBatch(batch.select(part), count) for part in ordered.split(self.micro_batch_size)]
+        return cut
+
+    @cached_property
+    def collector(self) -> RolloutCollector:
+        """The rollout phase, wired to the module's parts."""
+        module = self._module
+        return RolloutCollector(
+            policy=module.policy,
+            teacher=module.teacher,
+            context=module.context,
+            objective=module.objective,
+            engine=self.engine,
+            verifier=self.verifier,
+            sampling=self.sampling,
+            score_batch_size=self.micro_batch_size,
+            max_error_share=self.max_error_share,
+            off_policy=self.updates_per_rollout > 1,
+            forward_context=self._trainer.precision_plugin.forward_context,
+        )
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Micro-batches move; held-out problems are text and stay."""
+        return batch.to(device) if isinstance(batch, MicroBatch) else batch
+
+    # --- evaluation --------------------------------------------------------------------------------------------------
+
+    def val_dataloader(self) -> DataLoader:
+        """This process's share of the held-out problems, in one batch per ``engine`` call's worth."""
+        usable = self.usable["val"]
+        count = self.val_problems if usable is None else min(self.val_problems, len(usable))
+        problems = [self.task.problem("val", i if usable is None else usable[i]) for i in range(count)]
+        rank, world = self._trainer.global_rank, self._trainer.world_size
+        items = [ValidationItem(problem) for problem in problems[rank::world]]
+        if len(items) < -(-count // world):
+            items.append(ValidationItem(problems[0], counted=False))
+        return DataLoader(ListDataset(items), batch_size=len(items), collate_fn=list)
+
+    @property
+    def validation_seed(self) -> int:
+        """The same draws at every evaluation, so that curves move with the policy and not with luck."""
+        return derive_seed(self.seed, "validation", self._trainer.global_rank)
+
+    def teardown(self, stage: str) -> None:
+        """Let the verifier's workers go."""
+        self.verifier.close()
+
+    @property
+    def _trainer(self):
+        if self.trainer is None:
+            raise RuntimeError("The RolloutDataModule needs a Trainer: use Trainer.fit(module, datamodule).")
+        return self.trainer
+
+    @property
+    def _module(self) -> PolicyModule:
+        return cast("PolicyModule", self._trainer.lightning_module)

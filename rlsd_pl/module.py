@@ -1,0 +1,182 @@
+"""The LightningModule around the policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+from torch import Tensor
+
+from rlsd_pl import functional as F
+from rlsd_pl.contexts import Context
+from rlsd_pl.distributed import shard
+from rlsd_pl.evaluation import Evaluation
+from rlsd_pl.objectives import Objective
+from rlsd_pl.policy import Dtype, LoRA, Policy, TeacherStates, load_tokenizer
+from rlsd_pl.teachers import Teacher
+from rlsd_pl.types import RolloutBatch
+
+if TYPE_CHECKING:
+    from rlsd_pl.datamodule import MicroBatch, RolloutDataModule, ValidationItem
+
+
+class PolicyModule(LightningModule):
+    """Trains a policy on rollouts with any objective; it cannot tell one objective from another.
+
+    Args:
+        objective: what to learn from a rollout.
+        teacher: whose weights score under the privileged context.
+        context: what the teacher sees beside the problem.
+        optimizer: makes the optimizer from parameters.
+        lr_scheduler: makes a scheduler from the optimizer; it steps once per iteration.
+        name_or_path: a Hugging Face folder or hub id; ``lab`` is the embedded base policy.
+        lora: adapters; rank 0 trains all weights.
+        dtype: of the weights. Keep float32 and let ``trainer.precision=bf16-mixed`` compute in bfloat16: small steps
+            vanish in bfloat16 weights.
+        attn_implementation: for transformers, for example ``sdpa`` or ``flash_attention_2``.
+        gradient_checkpointing: recompute activations in the backward pass.
+        chat_template_kwargs: passed on to ``apply_chat_template``.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        teacher: Teacher,
+        context: Context,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        name_or_path: str = "lab",
+        lora: LoRA = LoRA(),  # noqa: B008 (frozen)
+        dtype: Dtype = "float32",
+        attn_implementation: str | None = None,
+        gradient_checkpointing: bool = False,
+        chat_template_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.objective, self.teacher, self.context = objective, teacher, context
+        self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
+        self.name_or_path, self.lora, self.dtype_name = name_or_path, lora, dtype
+        self.attn_implementation, self.gradient_checkpointing = attn_implementation, gradient_checkpointing
+        self.chat_template_kwargs = chat_template_kwargs or {}
+        self.tokenizer = load_tokenizer(name_or_path)
+        self.evaluation = Evaluation()
+        self._policy: Policy | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """The policy, once Lightning has configured the model."""
+        if self._policy is None:
+            raise RuntimeError("The policy exists from configure_model on; call that first, or let the Trainer do it.")
+        return self._policy
+
+    def load_policy(self) -> Policy:
+        """A policy with the initial weights, whole and on the CPU."""
+        return Policy.from_pretrained(
+            self.name_or_path,
+            self.tokenizer,
+            self.lora,
+            self.dtype_name,
+            self.attn_implementation,
+            self.gradient_checkpointing,
+            chat_template_kwargs=self.chat_template_kwargs,
+        )
+
+    def configure_model(self) -> None:
+        """Load the weights, shard them where the strategy does, and show them to the teacher."""
+        if self._policy is not None:
+            return
+        policy = self.load_policy()
+        if self.device_mesh is not None:
+            shard(policy, self.device_mesh["data_parallel"])
+        self._policy = policy
+        self.teacher.bind(policy)
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer over the trainable tensors."""
+        optimizer = self.make_optimizer(self.policy.trainable().values())
+        if self.make_lr_scheduler is None:
+            return optimizer
+        return [optimizer], [self.make_lr_scheduler(optimizer)]
+
+    # --- training ----------------------------------------------------------------------------------------------------
+
+    def training_step(self, micro: MicroBatch, batch_idx: int) -> STEP_OUTPUT:
+        """One micro-batch: score, loss per token, reduction by the count of the whole optimizer batch."""
+        batch = micro.batch
+        scores = self.policy(
+            batch.prompts,
+            batch.completions,
+            self.datamodule.sampling.temperature,
+            divergence=self.objective.divergence,
+            teacher=self._teacher(batch),
+            entropy_gradient=self.objective.entropy_bonus != 0,
+        )
+        token_loss = self.objective.loss(batch, scores)
+        weights = self.objective.reduction.weights(batch.loss_mask)
+        loss = F.reduce(token_loss.loss, weights, micro.loss_count)
+        self._log_tokens({"loss": token_loss.loss.detach(), **token_loss.diagnostics}, batch.loss_mask)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"The loss is {loss.item()} in iteration {self.current_epoch + 1}. Finished iterations are saved. Lower "
+                "--optimizer.lr, set --trainer.gradient_clip_val, or look at the last rollouts in the run folder."
+            )
+        # Lightning divides by the accumulated batches, and processes are averaged; the count has covered both already.
+        return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def _teacher(self, batch: RolloutBatch) -> TeacherStates | None:
+        if batch.teacher_prompts is None:
+            return None
+        with self.teacher.scoring(self.policy) as model:
+            return model.teacher_states(batch.teacher_prompts, batch.completions, self.teacher.same_weights)
+
+    def _log_tokens(self, values: dict[str, Tensor], mask: Tensor) -> None:
+        means = {f"train/{name}": F.masked_mean(value, mask) for name, value in values.items()}
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=max(int(mask.sum()), 1), sync_dist=True)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the gradient norm before clipping."""
+        gradients = [p.grad for p in self.policy.trainable().values() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # type: ignore[operator]
+        if not torch.isfinite(norm):
+            raise FloatingPointError(
+                f"The gradient norm is {norm.item()} in iteration {self.current_epoch + 1}. Finished iterations are "
+                "saved. Lower --optimizer.lr or use a wider --trainer.precision."
+            )
+        self.log("train/grad_norm", norm, on_step=False, on_epoch=True)
+
+    def on_train_epoch_end(self) -> None:
+        """Close the iteration: refresh the teacher, log the rollout's numbers."""
+        self.teacher.after_iteration(self.policy, self.current_epoch)
+        self._log_iteration(self.datamodule.latest_metrics)
+        optimizer = self.trainer.optimizers[0]
+        self.log("train/lr", optimizer.param_groups[0]["lr"])
+
+    def _log_iteration(self, metrics: dict[str, float]) -> None:
+        # A metric named "step" is what Lightning puts on the loggers' x-axis: iterations, not micro-batches.
+        self.log_dict({**metrics, "step": float(self.current_epoch + 1)})
+
+    # --- evaluation --------------------------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last evaluation."""
+        self.evaluation.start(self.datamodule.val_samples)
+
+    def validation_step(self, items: list[ValidationItem], batch_idx: int) -> None:
+        """Greedy and sampled completions of held-out problems, verified."""
+        data = self.datamodule
+        on_progress = data.watch("evaluation", len(items) * (1 + data.val_samples))
+        self.evaluation.update(items, data.collector, data.validation_seed, on_progress)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log accuracy and health over all processes."""
+        iteration = 0 if self.trainer.sanity_checking else self.current_epoch + 1
+        self.log_dict({**self.evaluation.compute(), "step": float(iteration)})
+
+    @property
+    def datamodule(self) -> RolloutDataModule:
+        """The data of this run."""
+        return cast("RolloutDataModule", self.trainer.datamodule)  # type: ignore[attr-defined]
