@@ -24,13 +24,23 @@ def settings() -> dict[str, Any]:
 
 
 def enter(keep: Sequence[int] = ()) -> None:
-    """Apply the confinement that :func:`settings` describes; raises OSError if a required part fails.
+    """:func:`close_inherited`, then :func:`confine`. Call it once, after every import, before any foreign code."""
+    close_inherited(keep)
+    confine()
 
-    Descriptors above 2 are closed except the settings' own and ``keep``. Call it once, after every import and open
-    that the stage needs, before any foreign code.
-    """
+
+def close_inherited(keep: Sequence[int] = ()) -> None:
+    """Close all descriptors above 2 except the settings' own and ``keep``."""
+    start = 3
+    for descriptor in sorted([*settings()["keep"], *keep]):
+        os.closerange(start, descriptor)
+        start = descriptor + 1
+    os.closerange(start, _HIGHEST_DESCRIPTOR)
+
+
+def confine() -> None:
+    """Apply what :func:`settings` asks for; raises OSError if a required part fails."""
     chosen = settings()
-    _close_inherited([*chosen["keep"], *keep])
     os.umask(0o077)
     _drop_privileges(chosen["uid"])
     _die_with(chosen["parent"])
@@ -43,14 +53,6 @@ def enter(keep: Sequence[int] = ()) -> None:
         if chosen["seccomp_required"]:
             raise
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-
-
-def _close_inherited(keep: list[int]) -> None:
-    start = 3
-    for descriptor in sorted(keep):
-        os.closerange(start, descriptor)
-        start = descriptor + 1
-    os.closerange(start, _HIGHEST_DESCRIPTOR)
 
 
 def _drop_privileges(uid: int | None) -> None:
