@@ -78,7 +78,7 @@ def reduce(loss: Tensor, weights: Tensor, count: Tensor | float) -> Tensor:
         scalar.
     """
     total = masked_sum(weights * loss, weights != 0)
-    divisor = torch.as_tensor(count, device=loss.device)
+    divisor = torch.as_tensor(count, dtype=loss.dtype, device=loss.device)
     return total / divisor.masked_fill(divisor == 0, 1)
 
 

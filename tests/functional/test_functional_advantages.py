@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rlsd_pl import functional as F
 
-PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)
+PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
 Groups = list[list[float | None]]
 """Rewards of each group; ``None`` where the verifier failed."""
 

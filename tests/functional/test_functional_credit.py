@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlsd_pl import functional as F
 
-PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)
+PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
 ADVANTAGES = torch.tensor([1.3, -0.7, 0.0, -2.0], dtype=torch.float64)
 
 seeds = st.integers(0, 10_000)

@@ -69,9 +69,9 @@ def test_values_and_gradients_equal_the_plain_formula(chunk_elements: int, dtype
         torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("chunk_elements", CHUNKS)
+@pytest.mark.parametrize("chunk_elements", [VOCABULARY, 2**24])
 def test_gradcheck(chunk_elements: int):
-    setup = Setup(torch.float64, tokens=4)
+    setup = Setup(torch.float64, tokens=3)
     weight = setup.head.weight
 
     def scores(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rlsd_pl import functional as F
 
-PROPERTY = settings(max_examples=40, deadline=None, derandomize=True)
+PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
 
 
 def random_rows(seed: int, rows: int = 4, tokens: int = 6) -> tuple[Tensor, Tensor]:
@@ -125,8 +125,8 @@ def test_a_count_of_zero_keeps_the_graph():
 
 
 def test_a_fractional_count_divides_as_it_is():
-    loss = torch.ones(1, 2)
-    assert F.reduce(loss, F.token_mean_weights(torch.ones(1, 2)), 0.5).item() == 4.0
+    loss = torch.ones(1, 2, dtype=torch.float64)
+    assert F.reduce(loss, F.token_mean_weights(torch.ones(1, 2)), 2 / 3).item() == 2 / (2 / 3)
 
 
 def test_the_weights_keep_the_precision_of_a_floating_mask():

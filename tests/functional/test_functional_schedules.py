@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rlsd_pl import functional as F
 
-PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)
+PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
 DECAYS = pytest.mark.parametrize("decay", [F.linear_decay, F.cosine_decay], ids=lambda f: f.__name__)
 
 

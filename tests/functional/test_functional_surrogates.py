@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlsd_pl import functional as F
 
-PROPERTY = settings(max_examples=40, deadline=None, derandomize=True)
+PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
 LOW, HIGH = 0.2, 0.28
 
 seeds = st.integers(0, 10_000)
