@@ -62,6 +62,7 @@ class WorkerPool:
     def map(self, requests: Sequence[Mapping[str, Any]]) -> list[Reply]:
         """One reply for each request, in order. Raises nothing for anything that a handler does.
 
+        Equal requests run once: a handler is a function of its request.
         Callable from any thread; calls from several threads run one after the other.
         """
         with self._lock:
@@ -113,6 +114,7 @@ class _Batch:
         self.losses: list[Counter[Outcome]] = [Counter() for _ in requests]
         self.waiting: deque[int] = deque()
         self.failed_starts = 0
+        self.ends = time.monotonic() + pool.limits.batch_seconds
         self.selector = selectors.DefaultSelector()
 
     def run(self) -> list[Reply]:
@@ -126,11 +128,16 @@ class _Batch:
                 self._expire()
         finally:
             self.selector.close()
-        return [reply or Reply(Outcome.FAILED, detail="no reply") for reply in self.replies]
+        first = {line: self.replies[index] for index, line in reversed(list(enumerate(self.lines)))}
+        return [first[line] or Reply(Outcome.FAILED, detail="no reply") for line in self.lines]
 
     def _admit(self) -> None:
         cap = self.pool.limits.request_bytes
+        seen: set[bytes] = set()
         for index, line in enumerate(self.lines):
+            if line in seen:
+                continue
+            seen.add(line)
             if len(line) <= cap:
                 self.waiting.append(index)
             else:
@@ -141,6 +148,8 @@ class _Batch:
 
     def _staff(self) -> None:
         """Hand requests to idle workers; start workers while there is more work than workers."""
+        if time.monotonic() > self.ends:
+            self._give_up(f"the batch took {self.pool.limits.batch_seconds} s; this request had not begun")
         for worker in self.pool.live():
             if worker.idle and self.waiting:
                 self._assign(worker)
@@ -199,10 +208,11 @@ class _Batch:
     def _lost(self, worker: WorkerProcess, reply: Reply) -> None:
         """A worker died by itself: its request runs again unless it has cost too many workers."""
         self.pool.counts.died += 1
-        job = worker.job
+        job, starting = worker.job, worker.starting
         self._remove(worker)
         if job is None:
-            self._count_failed_start(reply.detail)
+            if starting:
+                self._count_failed_start(reply.detail)
             return
         self.losses[job][reply.outcome] += 1
         allowed = _CRASHES_ALLOWED if reply.outcome is Outcome.CRASHED else _KILLS_ALLOWED
@@ -229,10 +239,12 @@ class _Batch:
 
     def _count_failed_start(self, reason: str) -> None:
         self.failed_starts += 1
-        if self.failed_starts >= _FAILED_STARTS_ALLOWED and not self.pool.live():
-            while self.waiting:
-                detail = f"worker does not start: {reason}"
-                self.replies[self.waiting.popleft()] = Reply(Outcome.FAILED, detail=detail)
+        if self.failed_starts >= _FAILED_STARTS_ALLOWED and all(worker.starting for worker in self.pool.live()):
+            self._give_up(f"worker does not start: {reason}")
+
+    def _give_up(self, reason: str) -> None:
+        while self.waiting:
+            self.replies[self.waiting.popleft()] = Reply(Outcome.FAILED, detail=reason)
 
     def _remove(self, worker: WorkerProcess) -> None:
         for pipe in (worker.requests, worker.replies):

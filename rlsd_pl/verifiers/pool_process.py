@@ -50,6 +50,7 @@ class Limits:
         request_bytes: longest request line. reply_bytes: longest reply line.
         jobs_per_worker: requests after which a worker is replaced, so that leaks of a library stay bounded.
         start_seconds: time to start Python and import the handler.
+        batch_seconds: time for one call of ``map``; requests that have not begun by then fail, unjudged.
     """
 
     wall_seconds: float = 2.0
@@ -58,6 +59,7 @@ class Limits:
     reply_bytes: int = 1 << 16
     jobs_per_worker: int = 1000
     start_seconds: float = 60.0
+    batch_seconds: float = 300.0
 
 
 class WorkerProcess:

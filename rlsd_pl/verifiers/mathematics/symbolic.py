@@ -30,7 +30,8 @@ def judge(request: dict[str, Any]) -> dict[str, Any]:
         try:
             return equal_leaves(answer, reference, policy)
         except Undecided as undecided:
-            return equal_expressions(*undecided.args, policy.relative_tolerance)
+            left, right = undecided.args
+            return equal_expressions(left, right, policy.relative_tolerance)
 
     return {"equal": same(parse_tree(request["answer"]), parse_tree(request["reference"]), equal)}
 
@@ -55,7 +56,7 @@ def read(text: str) -> Any:
     """What math-verify reads in ``text``, or ``None``. Raises nothing: the text is a model's."""
     try:
         config = [LatexExtractionConfig(boxed_match_priority=-1)]
-        found = parse(f"${text}$", config, "no_fallback", parsing_timeout=None)  # pyright: ignore[reportCallIssue]
+        found = parse(f"${text}$", config, "no_fallback", parsing_timeout=0)
         return _exact(found[0]) if found and not isinstance(found[0], str) else None
     except MemoryError:
         raise
@@ -69,9 +70,9 @@ def _exact(expression: Any) -> Any:
     return expression.xreplace({number: sympy.Rational(str(number)) for number in floats}) if floats else expression
 
 
-def _equal_equations(left: sympy.Equality, right: sympy.Equality, tolerance: float) -> bool:
+def _equal_equations(left: Any, right: Any, tolerance: float) -> bool:
     """One is the other times a constant. ``1 = 5`` and ``x = x + 1`` hold no variable once subtracted: never equal."""
-    a, b = (sympy.expand(sympy.Add(side.lhs, -1 * side.rhs)) for side in (left, right))
+    a, b = (sympy.expand(side.lhs - side.rhs) for side in (left, right))
     if not a.free_symbols or a.free_symbols != b.free_symbols:
         return False
     ratios = [_ratio(a, b, point) for point in _points(b.free_symbols)]
