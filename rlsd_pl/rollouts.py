@@ -136,15 +136,21 @@ class RolloutCollector:
         completions = PaddedTokens.completions([r.completion.token_ids for _, r in rows], pad)
         logprobs = torch.zeros(completions.ids.shape)
         logprobs[completions.mask] = torch.tensor([x for _, r in rows for x in r.completion.logprobs])
-        rewards = torch.tensor([[r.verdict.reward for r in group] for group in groups])
-        valid = torch.tensor([[r.verdict.status is not Status.ERROR for r in group] for group in groups])
+        rewards, learnt = self.objective.truncation(
+            torch.tensor([r.verdict.reward for _, r in rows]),
+            torch.tensor([r.completion.truncated for _, r in rows]),
+            completions.mask.sum(dim=1),
+            self.sampling.max_tokens,
+        )
+        valid = learnt & torch.tensor([r.verdict.status is not Status.ERROR for _, r in rows])
+        shape = (len(groups), -1)
         return RolloutBatch(
             prompts=PaddedTokens.prompts([prompt for prompt, _ in rows], pad),
             completions=completions,
             rollout_logprobs=logprobs,
-            rewards=rewards.flatten(),
-            advantages=self.objective.advantage(rewards, valid).flatten(),
-            loss_mask=completions.mask & valid.flatten()[:, None],
+            rewards=rewards,
+            advantages=self.objective.advantage(rewards.view(shape), valid.view(shape)).flatten(),
+            loss_mask=completions.mask & valid[:, None],
             off_policy=self.off_policy,
         )
 

@@ -56,6 +56,7 @@ from rlsd_pl.functional.surrogates import (
     reinforce_loss,
     truncated_importance_weights,
 )
+from rlsd_pl.functional.truncation import soft_overlong_penalty
 
 __all__ = [
     "DistributionTerm",
@@ -106,6 +107,7 @@ __all__ = [
     "sequence_mean_weights",
     "sequence_sum_weights",
     "signal_free_groups",
+    "soft_overlong_penalty",
     "student_t_quantile",
     "token_count",
     "token_mean_weights",

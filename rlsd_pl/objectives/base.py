@@ -14,6 +14,8 @@ from rlsd_pl.objectives.parts import (
     Reduction,
     Surrogate,
     TokenMean,
+    Truncation,
+    ZeroReward,
 )
 from rlsd_pl.types import Credit, RolloutBatch, Signal, TokenLoss, TokenScores
 
@@ -28,6 +30,7 @@ class Objective(ABC):
         advantage: group advantage estimator; default :class:`GroupNormalized`.
         surrogate: policy-gradient surrogate; default :class:`PPOClip` (.2, .28).
         reduction: default :class:`TokenMean`.
+        truncation: what a completion without EOS is worth; default :class:`ZeroReward`.
         entropy_bonus: factor of the entropy (nats) that is added to what is maximised.
     """
 
@@ -42,11 +45,13 @@ class Objective(ABC):
         advantage: AdvantageEstimator | None = None,
         surrogate: Surrogate | None = None,
         reduction: Reduction | None = None,
+        truncation: Truncation | None = None,
         entropy_bonus: float = 0.0,
     ) -> None:
         self.advantage = advantage or GroupNormalized()
         self.surrogate = surrogate or PPOClip()
         self.reduction = reduction or TokenMean()
+        self.truncation = truncation or ZeroReward()
         self.entropy_bonus = entropy_bonus
 
     @abstractmethod

@@ -1,0 +1,144 @@
+"""Scoring and generating agree with the plain formulas, whatever the padding."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rlsd_pl.engines import TransformersEngine
+from rlsd_pl.policy import LoRA, Policy, load_tokenizer
+from rlsd_pl.types import PaddedTokens, Sampling
+
+PROMPTS = [[7, 8, 9], [20, 21, 22, 23, 24, 25], [40]]
+COMPLETIONS = [[50, 51, 52, 1], [60, 1], [70, 71, 72, 73, 74, 75, 1]]
+
+
+def plain_logprobs(policy: Policy, prompt: list[int], completion: list[int], temperature: float) -> torch.Tensor:
+    """One row alone, the whole logits, the shift written out."""
+    logits = policy.causal_lm(torch.tensor([prompt + completion])).logits[0].float() / temperature
+    table = logits.log_softmax(dim=-1)
+    return torch.stack([table[len(prompt) + t - 1, token] for t, token in enumerate(completion)])
+
+
+def batch() -> tuple[PaddedTokens, PaddedTokens]:
+    return PaddedTokens.prompts(PROMPTS, 0), PaddedTokens.completions(COMPLETIONS, 0)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("logit_chunk", [2**24, 1000])
+def test_scores_of_a_padded_batch_are_those_of_each_row_alone(policy, temperature, logit_chunk):
+    policy.logit_chunk = logit_chunk
+    scores = policy(*batch(), temperature)
+    for row, (prompt, completion) in enumerate(zip(PROMPTS, COMPLETIONS, strict=True)):
+        expected = plain_logprobs(policy, prompt, completion, temperature)
+        assert torch.allclose(scores.logprobs[row, : len(completion)], expected, atol=1e-5)
+        assert (scores.logprobs[row, len(completion) :] == 0).all()
+
+
+def test_gradients_of_chunked_scores_are_those_of_the_plain_formula(policy):
+    policy.logit_chunk = 1000
+    policy(*batch(), 1.0).logprobs.sum().backward()
+    chunked = {name: p.grad.clone() for name, p in policy.trainable().items()}
+    policy.zero_grad()
+    sum(plain_logprobs(policy, p, c, 1.0).sum() for p, c in zip(PROMPTS, COMPLETIONS, strict=True)).backward()
+    for name, parameter in policy.trainable().items():
+        assert torch.allclose(chunked[name], parameter.grad, atol=1e-4), name
+
+
+def test_more_padding_changes_nothing(policy):
+    prompts, completions = batch()
+    wide = PaddedTokens(
+        torch.nn.functional.pad(prompts.ids, (5, 0)), torch.nn.functional.pad(prompts.mask, (5, 0), value=False)
+    )
+    assert torch.allclose(policy(prompts, completions, 1.0).logprobs, policy(wide, completions, 1.0).logprobs, atol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_recorded_logprobs_are_the_scored_ones(policy, temperature):
+    groups = TransformersEngine(batch_size=4).generate(
+        policy, PROMPTS, Sampling(max_tokens=12, completions=3, temperature=temperature), seed=0
+    )
+    for prompt, group in zip(PROMPTS, groups, strict=True):
+        assert len(group) == 3
+        for completion in group:
+            expected = plain_logprobs(policy, prompt, list(completion.token_ids), temperature)
+            assert torch.allclose(torch.tensor(completion.logprobs), expected, atol=1e-4)
+
+
+def test_sampling_depends_on_the_seed_alone_and_leaves_the_global_generator(policy):
+    engine, sampling = TransformersEngine(), Sampling(max_tokens=8, completions=2)
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    first = engine.generate(policy, PROMPTS, sampling, seed=5)
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.manual_seed(2)
+    assert engine.generate(policy, PROMPTS, sampling, seed=5) == first
+    assert engine.generate(policy, PROMPTS, sampling, seed=6) != first
+
+
+def test_progress_counts_every_completion_once(policy):
+    told = []
+    TransformersEngine(batch_size=4).generate(policy, PROMPTS, Sampling(6, 3), seed=0, on_progress=told.append)
+    assert sum(told) == 9
+
+
+def test_truncation_is_a_completion_without_eos(policy):
+    completions = [
+        c for group in TransformersEngine().generate(policy, PROMPTS, Sampling(4, 8), seed=0) for c in group
+    ]
+    for completion in completions:
+        assert completion.truncated == (completion.token_ids[-1] not in policy.stop_ids)
+        assert all(token not in policy.stop_ids for token in completion.token_ids[:-1])
+    assert any(c.truncated for c in completions)
+
+
+def test_truncated_sampling_warns(policy):
+    with pytest.warns(UserWarning, match="top_p=0.9"):
+        TransformersEngine().generate(policy, PROMPTS, Sampling(2, 1, top_p=0.9), seed=0)
+
+
+def test_a_models_own_sampling_defaults_do_not_bias_the_rollout(tiny_model, tmp_path):
+    policy = Policy.from_pretrained(str(tiny_model))
+    policy.causal_lm.generation_config.repetition_penalty = 5.0
+    again = Policy(policy.causal_lm, policy.tokenizer)
+    assert again.causal_lm.generation_config.repetition_penalty in (None, 1.0)
+    again.save_pretrained(tmp_path)
+    assert Policy.from_pretrained(str(tmp_path)).published_generation_config.repetition_penalty == 5.0
+
+
+def test_lora_trains_adapters_only_and_exports_merged_weights(tiny_model, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    policy = Policy.from_pretrained(str(tiny_model), lora=LoRA(r=4))
+    assert all("lora_" in name for name in policy.trainable())
+    with torch.no_grad():
+        for name, parameter in policy.trainable().items():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    scores = policy(*batch(), 1.0).logprobs
+    with policy.adapters_off():
+        base = policy(*batch(), 1.0).logprobs
+    assert not torch.allclose(scores, base, atol=1e-3)
+    assert torch.allclose(base, Policy.from_pretrained(str(tiny_model))(*batch(), 1.0).logprobs, atol=1e-5)
+    policy.save_pretrained(tmp_path)
+    merged = Policy(AutoModelForCausalLM.from_pretrained(tmp_path), policy.tokenizer)
+    assert torch.allclose(merged(*batch(), 1.0).logprobs, scores, atol=1e-4)
+
+
+def test_a_tokenizer_without_a_chat_template_is_refused(tiny_model, tmp_path):
+    tokenizer = load_tokenizer(str(tiny_model))
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no chat template"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_a_missing_model_folder_is_named(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="Set --model"):
+        load_tokenizer(str(tmp_path / "nowhere"))
+
+
+def test_an_architecture_that_rescales_logits_is_refused(policy):
+    policy.causal_lm.config.logit_scale = 0.5
+    with pytest.raises(ValueError, match="logit_scale"):
+        Policy(policy.causal_lm, policy.tokenizer)
