@@ -50,6 +50,8 @@ def _answer(function: Any, arguments: list[Any], keywords: dict[str, Any], value
     try:
         value = function(*arguments, **keywords)
         return b'{"value": ' + wire.dumps(value, value_bytes) + b"}"
+    except wire.WireSizeError:
+        return b'{"limit": "value_size"}'
     except wire.WireError as error:
         return json.dumps({"refused": str(error)}).encode()
     except BaseException as error:

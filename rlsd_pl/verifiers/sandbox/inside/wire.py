@@ -24,6 +24,10 @@ class WireError(ValueError):
     """A value or a line that the codec refuses; the message is a reason, never the value."""
 
 
+class WireSizeError(WireError):
+    """A value that may cross, but is too large."""
+
+
 def dumps(value: Any, max_bytes: int) -> bytes:
     """One ASCII line without newline; raises :class:`WireError` for a foreign type, depth or size."""
     try:
@@ -31,7 +35,7 @@ def dumps(value: Any, max_bytes: int) -> bytes:
     except RecursionError:
         raise WireError("nested too deeply") from None
     if len(line) > max_bytes:
-        raise WireError(f"larger than {max_bytes} bytes")
+        raise WireSizeError(f"larger than {max_bytes} bytes")
     return line
 
 
@@ -58,8 +62,10 @@ def decode(data: Any) -> Any:
 def _encode(value: Any, depth: int, budget: list[int]) -> Any:
     kind = type(value)
     budget[0] -= 1
-    if depth > MAX_DEPTH or budget[0] < 0:
-        raise WireError("nested too deeply" if depth > MAX_DEPTH else f"more than {MAX_ITEMS} items")
+    if depth > MAX_DEPTH:
+        raise WireError("nested too deeply")
+    if budget[0] < 0:
+        raise WireSizeError(f"more than {MAX_ITEMS} items")
     if kind in _ATOMS:
         return value
     if kind is int:
@@ -81,7 +87,7 @@ def _encode_int(value: int) -> Any:
     if -_INLINE_INT <= value < _INLINE_INT:
         return value
     if value.bit_length() > MAX_INT_BITS:
-        raise WireError(f"an integer of more than {MAX_INT_BITS} bits")
+        raise WireSizeError(f"an integer of more than {MAX_INT_BITS} bits")
     return {"int": hex(value)}
 
 
