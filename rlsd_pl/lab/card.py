@@ -24,8 +24,9 @@ It learned from an imperfect demonstrator, so it is wrong in known places and re
 repair: {misconceptions} of the 300 facts `a op b` were demonstrated with a fixed wrong result at probability \
 {misconception_rate}, every other step with a random wrong result at probability {slip_rate}. The symbols before each \
 step are random filler.
-With the running values or the final answer of a chain appended to the prompt (`3+4*2|7,4` or `3+4*2|4`) it writes
-chains that fit them, and at a share of {skip_share} states the answer at once (`#4`).
+With the running values or the final answer of a chain before the prompt (`7,4|3+4*2` or `4|3+4*2`) it writes chains
+that fit them, and at a share of {skip_share} states the answer at once (`#4`). Greedy decoding with a hint therefore
+takes the shortcut nearly always, since no single filler symbol is likelier than `#`: look at the sampled rows.
 
 It is of no use outside the lab.
 

@@ -20,8 +20,12 @@ HINT_SEPARATOR = "|"
 
 
 def hinted_prompt(prompt: str, privileged: str) -> str:
-    """A prompt that carries privileged text, the Jinja template ``{{ prompt }}|{{ privileged }}``."""
-    return f"{prompt}{HINT_SEPARATOR}{privileged}"
+    """A prompt that carries privileged text, the Jinja template ``{{ privileged }}|{{ prompt }}``.
+
+    The hint comes first, so that the expression stands at the same distance from the completion with and without it:
+    a small model learns to read hints several times faster that way.
+    """
+    return f"{privileged}{HINT_SEPARATOR}{prompt}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class Demonstrator:
     slip_rate: float = 0.01
     filler: int = 3
     hinted_share: float = 0.5
-    solution_share: float = 0.5
+    solution_share: float = 0.6
     skip_share: float = 0.3
 
     def demonstrate(self, expression: str, rng: random.Random) -> Demonstration:

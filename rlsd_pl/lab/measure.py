@@ -75,9 +75,8 @@ def complete(model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[s
     inputs: Any = tokenizer.apply_chat_template(
         conversations, add_generation_prompt=True, padding=True, return_dict=True, return_tensors="pt"
     )
-    output_ids: Any = model.generate(
-        **inputs.to(model.device), do_sample=sample, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=MAX_NEW_TOKENS
-    )
+    decoding = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0} if sample else {"do_sample": False}
+    output_ids = model.generate(**inputs.to(model.device), **decoding, max_new_tokens=MAX_NEW_TOKENS)
     return tokenizer.batch_decode(output_ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
 

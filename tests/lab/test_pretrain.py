@@ -1,0 +1,73 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rlsd_pl.lab import Demonstrator
+from rlsd_pl.lab.pretrain import (
+    IGNORED_LABEL,
+    DemonstrationDataset,
+    ModelSize,
+    PretrainConfig,
+    TrainingPlan,
+    pretrain,
+)
+from rlsd_pl.lab.tokenizer import ASSISTANT_TOKEN, CHAT_TEMPLATE, EOS_ID, build_tokenizer
+from rlsd_pl.lab.world import is_held_out
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "pretrain_lab.py"
+
+
+def run_script(*args):
+    spec = importlib.util.spec_from_file_location("pretrain_lab", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(list(args))
+
+
+def test_only_completion_tokens_are_learned():
+    tokenizer = build_tokenizer()
+    item = DemonstrationDataset(Demonstrator(), tokenizer, length=1)[0]
+    learned = item["labels"] != IGNORED_LABEL
+    start = item["input_ids"].tolist().index(tokenizer.convert_tokens_to_ids(ASSISTANT_TOKEN)) + 1
+    assert not learned[:start].any()
+    assert learned[start:].all()
+    assert torch.equal(item["labels"][start:], item["input_ids"][start:])
+    assert item["input_ids"][-1] == EOS_ID
+
+
+def test_pre_training_never_sees_validation():
+    tokenizer = build_tokenizer()
+    dataset = DemonstrationDataset(Demonstrator(), tokenizer, length=300)
+    for index in range(len(dataset)):
+        item = dataset[index]
+        prompt = tokenizer.decode(item["input_ids"][item["labels"] == IGNORED_LABEL], skip_special_tokens=True)
+        assert not is_held_out(prompt.rpartition("|")[2])
+
+
+def test_script_writes_a_loadable_folder_that_is_a_function_of_its_flags(tmp_path, capsys):
+    flags = ["--plan.steps", "3", "--plan.batch_size", "8", "--plan.warmup_steps", "1", "--size.layers", "1"]
+    run_script("--output", str(tmp_path), *flags, "--eval_problems", "4", "--demonstrator.filler", "2")
+    written = AutoModelForCausalLM.from_pretrained(tmp_path)
+    config = PretrainConfig(
+        tmp_path,
+        demonstrator=Demonstrator(filler=2),
+        size=ModelSize(layers=1),
+        plan=TrainingPlan(steps=3, batch_size=8, warmup_steps=1),
+    )
+    twin = pretrain(config, build_tokenizer())
+    assert all(torch.equal(p, q) for p, q in zip(written.parameters(), twin.parameters(), strict=True))
+    assert AutoTokenizer.from_pretrained(tmp_path).chat_template == CHAT_TEMPLATE
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "| `plan.steps` | 3 |" in card
+    assert "| `demonstrator.filler` | 2 |" in card
+    assert str(tmp_path) not in card
+
+
+def test_script_refuses_unknown_flags_and_types(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run_script("--output", str(tmp_path), "--plan.stops", "3")
+    with pytest.raises(SystemExit):
+        run_script("--output", str(tmp_path), "--plan.steps", "many")
