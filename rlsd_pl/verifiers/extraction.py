@@ -64,6 +64,8 @@ class Boxed(ExtractionRule):
 
     def find(self, text: str) -> Extracted:
         """One pass, whatever the nesting. A box within a box is no answer."""
+        if "boxed" not in text and "fbox" not in text:
+            return Extracted(missing=Missing.NO_ANSWER)
         stack: list[tuple[int, bool]] = []
         last: tuple[int, int] | None = None
         stray_close = False

@@ -17,7 +17,7 @@ from rlsd_pl.verifiers.mathematics.trees import Tree, leaves, parse_tree, same
 from rlsd_pl.verifiers.pool import Limits, WorkerPool
 from rlsd_pl.verifiers.verdicts import failed, invalid, limited, passed, refusal, unless_value
 
-MATH_LIMITS = Limits(wall_seconds=2.0, memory_bytes=1 << 30, request_bytes=1 << 16, reply_bytes=1 << 10)
+MATH_LIMITS = Limits(wall_seconds=3.0, memory_bytes=1 << 30, request_bytes=1 << 16, reply_bytes=1 << 10)
 
 
 class MathVerifier(Verifier):

@@ -211,7 +211,7 @@ class _Batch:
         job, starting = worker.job, worker.starting
         self._remove(worker)
         if job is None:
-            if starting:
+            if starting and reply.outcome is Outcome.CRASHED:  # a kill says nothing of the handler
                 self._count_failed_start(reply.detail)
             return
         self.losses[job][reply.outcome] += 1

@@ -68,8 +68,9 @@ class ReActCalls(CallSyntax):
     def read(self, text: str) -> list[ToolCall]:
         marks = list(self._MARK.finditer(text))
         calls, name = [], ""
-        for mark, following in zip(marks, [*marks[1:], None], strict=True):
-            body = text[mark.end() : following.start() if following else len(text)].strip()
+        ends = [mark.start() for mark in marks[1:]] + [len(text)]
+        for mark, end in zip(marks, ends, strict=False):  # one end too many where there is no mark
+            body = text[mark.end() : end].strip()
             if mark[1] is None:
                 name = body.rstrip("/ \n")
                 continue

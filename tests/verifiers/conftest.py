@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from rlsd_pl.types import Problem
 
 HERE = Path(__file__).parent
+# Helpers and handlers are plain modules beside the tests; workers get the parent's path.
+sys.path.insert(0, str(HERE))
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +32,3 @@ def problem() -> Callable[..., Problem]:
         return Problem(id="test/0", messages=[{"role": "user", "content": "?"}], answer=answer, metadata=metadata)
 
     return make
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _handlers_importable() -> None:
-    # Workers get the parent's sys.path.
-    import sys
-
-    sys.path.insert(0, str(HERE))

@@ -80,7 +80,9 @@ def _has_large_power(text: str) -> bool:
         floors = exponent.replace(r"^\circ", "").count("^")
         if floors > 1 or (floors == 1 and not re.search(r"(?<![\\A-Za-z])[a-df-z](?![A-Za-z])", exponent)):
             return True
-        if text[: match.start()].rstrip().endswith((")", "}")) and re.search(r"\d{3,}", exponent):
+        base = text[: match.start()].rstrip()
+        is_sum = base.endswith((")", "}")) and not re.search(r"_ ?\{[^{}]*\}$", base)  # \sum_{k=1}^{n} is no power
+        if is_sum and re.search(r"\d{3,}", exponent):
             return True
     return False
 
@@ -100,5 +102,8 @@ def _has_large_operator(text: str) -> bool:
     """A factorial, sum, product or binomial of large numbers, or factorials upon factorials."""
     if re.search(r"! ?!", text):
         return True
-    operators = ("factorial", "sum", "product", "binomial", "modulo")
-    return any(re.search(_UNEVALUATED[name], text) for name in operators) and bool(re.search(r"\d{4,}|\^", text))
+    sizes = {r"\d{4,}|\^": ("factorial", "binomial", "modulo"), r"\d{4,}": ("sum", "product")}
+    return any(
+        re.search(size, text) and any(re.search(_UNEVALUATED[name], text) for name in names)
+        for size, names in sizes.items()
+    )

@@ -45,7 +45,11 @@ def equal_expressions(answer: str, reference: str, tolerance: float) -> bool:
         return _equal_equations(left, right, tolerance)
     if isinstance(left, sympy.Expr) and isinstance(right, sympy.Expr):
         return _equal_values(left, right, tolerance)
-    if isinstance(left, sympy.Expr) or isinstance(right, sympy.Expr):
+    if isinstance(left, sympy.MatrixBase) and isinstance(right, sympy.MatrixBase):
+        return left.shape == right.shape and all(
+            _equal_values(a, b, tolerance) for a, b in zip(left, right, strict=True)
+        )
+    if any(isinstance(side, sympy.Expr | sympy.MatrixBase) for side in (left, right)):
         return False
     # Relations and sets that the trees do not cover. No timeout here: the parent holds the clock.
     return bool(verify([right], [left], strict=True, timeout_seconds=None))  # pyright: ignore[reportArgumentType]

@@ -20,9 +20,9 @@ _SYMBOLS = str.maketrans(
 _TEXT_COMMANDS = re.compile(r"\\(?:mbox|math(?:rm|bf|it)|text(?:rm|bf|it|normal)|operatorname\*?)\s*\{")
 _SIZES = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|hfill)(?![A-Za-z])")
 _COLOR = re.compile(r"\\(?:color|textcolor)\s*\{[^{}]*\}")
-_THIN = re.compile(r"\\!")
+_THIN = re.compile(r"(?<!\\)\\!")
 _GROUPING = re.compile(r"(?<=\d)(?:\{,\}|\\,|\\;|~|\\ )(?=\d{3}(?!\d))")
-_SPACES = re.compile(r"\\(?:[,;:> ]|quad|qquad|enspace)(?![A-Za-z])|~|\s+")
+_SPACES = re.compile(r"(?<!\\)\\(?:[,;:> ]|quad|qquad|enspace)(?![A-Za-z])|~|\s+")
 _SYNONYMS = {
     r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\leq": r"\le", r"\leqslant": r"\le",
     r"\geq": r"\ge", r"\geqslant": r"\ge", r"\neq": r"\ne", r"\ast": r"\cdot", r"\lbrace": r"\{", r"\rbrace": r"\}",
