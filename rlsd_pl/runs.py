@@ -15,6 +15,12 @@ RUN_DIR_VARIABLE = "RLSD_PL_RUN_DIR"
 
 RUNS = Path("runs")
 
+LOG_FILE = "log.txt"
+"""What a run printed, kept in its folder by whoever started it."""
+
+History = dict[str, dict[int, float]]
+"""Logged series: key, iteration, value."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -49,11 +55,20 @@ class RunFolder:
         return argv, cls(path)
 
     def remove_if_empty(self) -> None:
-        """Leave nothing behind when a run did not start."""
+        """Leave nothing of its own behind when a run did not start; the log is its starter's."""
         if self.path.is_dir() and not any(self.path.rglob("*.ckpt")) and not (self.path / "csv").exists():
-            for file in sorted(self.path.rglob("*"), reverse=True):
-                file.unlink() if file.is_file() else file.rmdir()
-            self.path.rmdir()
+            clear(self.path)
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
+
+
+def clear(folder: Path) -> None:
+    """Empty a run folder, but for its log."""
+    for entry in sorted(folder.rglob("*"), reverse=True):
+        if entry.is_dir():
+            entry.rmdir()
+        elif entry != folder / LOG_FILE:
+            entry.unlink()
 
 
 def newest_checkpoint(folder: Path) -> Path:
@@ -109,9 +124,9 @@ def _take(argv: list[str], name: str) -> tuple[str | None, list[str]]:
     return value, rest
 
 
-def read_history(folder: Path) -> dict[str, dict[int, float]]:
+def read_history(folder: Path) -> History:
     """Every logged series of a run, by key and iteration. After a resume the later record of an iteration counts."""
-    history: dict[str, dict[int, float]] = {}
+    history: History = {}
     versions = sorted((folder / "csv").glob("version_*/metrics.csv"), key=lambda p: int(p.parent.name.split("_")[1]))
     for path in versions:
         with path.open(newline="") as file:
@@ -121,3 +136,26 @@ def read_history(folder: Path) -> dict[str, dict[int, float]]:
                     if value not in ("", None):
                         history.setdefault(key, {})[iteration] = float(value)
     return history
+
+
+def planned_iterations(folder: Path) -> int | None:
+    """``trainer.max_epochs`` of the run's resolved configuration; ``None`` before it is written, or without a limit."""
+    import yaml
+
+    path = folder / CONFIG_FILE
+    config = yaml.load(path.read_text(), yaml.CSafeLoader) if path.exists() else None
+    planned = config["trainer"]["max_epochs"] if config else None
+    return planned if planned and planned > 0 else None
+
+
+def finished_iterations(history: History) -> int:
+    """The last iteration that was trained on and saved.
+
+    Its training record counts, not its evaluation: that one is written earlier, before the checkpoint.
+    """
+    return max(history.get("rollout/reward", {}), default=0)
+
+
+def is_finished(folder: Path) -> bool:
+    """True if the run has trained and saved all iterations that its configuration plans."""
+    return finished_iterations(read_history(folder)) == planned_iterations(folder)
