@@ -70,16 +70,20 @@ class SaveResolvedConfig(SaveConfigCallback):
         self.parser.save(self.config, str(self.path), skip_none=False)
 
 
-class FitCLI(LightningCLI):
-    """Parser and parts of ``scripts/fit.py``."""
+class PartsCLI(LightningCLI):
+    """Parser and parts of every script that runs a policy on a task."""
 
-    def __init__(self, args: list[str], run: RunFolder) -> None:
-        self.run = run
+    def __init__(
+        self,
+        args: list[str],
+        save_config_callback: type[SaveConfigCallback] | None = None,
+        save_config_kwargs: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(
             PolicyModule,
             RolloutDataModule,
-            save_config_callback=SaveResolvedConfig,
-            save_config_kwargs={"run_dir": str(run.path)},
+            save_config_callback=save_config_callback,
+            save_config_kwargs=save_config_kwargs,
             parser_class=Parser,
             parser_kwargs={"parser_mode": "omegaconf"},
             seed_everything_default=0,
@@ -104,6 +108,14 @@ class FitCLI(LightningCLI):
         """Set what the parts find in place."""
         if self.config["num_threads"] is not None:
             torch.set_num_threads(self.config["num_threads"])
+
+
+class FitCLI(PartsCLI):
+    """Parser and parts of ``scripts/fit.py``."""
+
+    def __init__(self, args: list[str], run: RunFolder) -> None:
+        self.run = run
+        super().__init__(args, SaveResolvedConfig, {"run_dir": str(run.path)})
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A Trainer that writes into the run folder."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -35,9 +35,18 @@ def expand(argv: Sequence[str]) -> list[str]:
         ValueError: for a name that is none of these; says which exist.
     """
     chosen, rest = _split(argv)
-    files = [CONFIGS / "default.yaml"]
+    return _resolve(CONFIGS / "default.yaml", DEFAULTS | chosen, rest)
+
+
+def expand_over(config: Path, argv: Sequence[str]) -> list[str]:
+    """:func:`expand` on top of a resolved configuration: only the presets that ``argv`` names apply."""
+    return _resolve(config, *_split(argv))
+
+
+def _resolve(config: Path, chosen: Mapping[str, str], rest: list[str]) -> list[str]:
+    files = [config]
     for group in GROUPS:
-        name = chosen.get(group, DEFAULTS.get(group))
+        name = chosen.get(group)
         if name is None:
             continue
         if name in available(group):

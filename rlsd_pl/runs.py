@@ -143,7 +143,7 @@ def planned_iterations(folder: Path) -> int | None:
     import yaml
 
     path = folder / CONFIG_FILE
-    config = yaml.load(path.read_text(), yaml.CSafeLoader) if path.exists() else None
+    config = yaml.safe_load(path.read_text()) if path.exists() else None
     planned = config["trainer"]["max_epochs"] if config else None
     return planned if planned and planned > 0 else None
 
@@ -158,4 +158,5 @@ def finished_iterations(history: History) -> int:
 
 def is_finished(folder: Path) -> bool:
     """True if the run has trained and saved all iterations that its configuration plans."""
-    return finished_iterations(read_history(folder)) == planned_iterations(folder)
+    planned = planned_iterations(folder)
+    return planned is not None and finished_iterations(read_history(folder)) >= planned
