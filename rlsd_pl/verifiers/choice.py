@@ -11,7 +11,7 @@ from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.extraction import Boxed, ExtractionRule
 from rlsd_pl.verifiers.mathematics.screen import MAX_CHARACTERS
 from rlsd_pl.verifiers.mathematics.text import canonical
-from rlsd_pl.verifiers.verdicts import broken, failed, invalid, passed, refusal
+from rlsd_pl.verifiers.verdicts import broken, failed, passed, refusal
 
 _LETTER = re.compile(r"(?:\\text\{)?\s*\(?([A-Z])[).]?\s*\}?")
 
@@ -22,7 +22,7 @@ class ChoiceVerifier(Verifier):
     The letter stands alone: ``B``, ``(B)``, ``B.`` or ``\\text{(B)}``, in upper case. ``I need a`` names no option.
 
     Args:
-        options: number of options; a letter beyond them is no usable answer.
+        options: number of options; a letter beyond them is wrong.
         rule: where the answer stands; its ``instruction`` must be in the prompt.
     """
 
@@ -51,7 +51,7 @@ class ChoiceVerifier(Verifier):
             return refused
         letter = self._letter(found.answer or "")
         if letter is None:
-            return invalid("no_letter")
+            return failed("no_letter")
         return passed("same_letter") if letter == expected else failed("other_letter")
 
     def _letter(self, text: str) -> str | None:

@@ -36,10 +36,10 @@ Make = Callable[..., Problem]
 QUICK = Limits(wall_seconds=1.0, memory_bytes=1 << 30)
 PIECES = [
     r"\boxed{", "}", "{", r"\frac{1}{2}", r"\sqrt", "^", "_", "42", "1,234", ".", r"\pi", "x", "=", r"\le", "(", ")",
-    "[", "]", r"\{", r"\}", r"\text{ cm}", r"\pm", r"\cup", "%", "$", r"\begin{pmatrix}", r"\end{pmatrix}", "&", r"\\", "!",
-    "<think>", "</think>", "<answer>", "</answer>", "####", "Answer:", "```", '"a"', ":", "true", "null", "1e9", "-",
-    "<tool_call>", "</tool_call>", "Action:", "Action Input:", "\u0663", "\u00bd", "\u200b", "\x00", "\ud800", " ",
-    "\n",
+    "[", "]", r"\{", r"\}", r"\text{ cm}", r"\pm", r"\cup", "%", "$", r"\begin{pmatrix}", r"\end{pmatrix}", "&", r"\\",
+    "!", "<think>", "</think>", "<answer>", "</answer>", "####", "Answer:", "```", '"a"', ":", "true", "null", "1e9",
+    "-", "<tool_call>", "</tool_call>", "Action:", "Action Input:", "\u0663", "\u00bd", "\u200b", "\x00", "\ud800",
+    " ", "\n",
 ]  # fmt: skip
 SEEDS = [
     r"So the answer is \boxed{\frac{3}{4}}.", r"\boxed{3\sqrt{5}}", r"\boxed{(1, \frac{\pi}{2})}", r"\boxed{x^2+2x+1}",
