@@ -146,7 +146,7 @@ class PolicyModule(LightningModule):
                 f"The gradient norm is {norm.item()} in iteration {self.current_epoch + 1}. Finished iterations are "
                 "saved. Lower --optimizer.lr or use a wider --trainer.precision."
             )
-        self.log("train/grad_norm", norm, on_step=False, on_epoch=True)
+        self.log("train/grad_norm", norm, on_step=False, on_epoch=True, batch_size=1)
 
     def on_train_epoch_end(self) -> None:
         """Close the iteration: refresh the teacher, log the rollout's numbers."""

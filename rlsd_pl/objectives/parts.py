@@ -204,6 +204,13 @@ class ZeroReward(Truncation):
         return rewards.masked_fill(truncated, 0.0), truncated.new_ones(truncated.shape)
 
 
+class KeepReward(Truncation):
+    """A truncated completion is worth what the verifier says of it."""
+
+    def __call__(self, rewards: Tensor, truncated: Tensor, lengths: Tensor, max_tokens: int) -> tuple[Tensor, Tensor]:
+        return rewards, truncated.new_ones(truncated.shape)
+
+
 class MaskTruncated(Truncation):
     """A truncated completion is left out: of the group's statistics and of the loss (DAPO 2503.14476)."""
 
