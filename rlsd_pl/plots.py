@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rlsd_pl.runs import read_history
+from rlsd_pl.runs import History, read_history
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PANELS = {
     "accuracy on held-out problems": ("val/greedy_accuracy", "val/sampled_accuracy"),
@@ -14,6 +20,21 @@ PANELS = {
     "leakage": ("leakage/hollow_rate", "leakage/reference_rate"),
     "credit": ("credit/clip_fraction", "credit/departure", "credit/lambda"),
 }
+
+COMPARED = {
+    "val/greedy_accuracy": "greedy accuracy, held out",
+    "val/sampled_accuracy": "sampled accuracy, held out",
+    "rollout/reward": "reward of rollouts",
+    "leakage/hollow_rate": "hollow answers, held out",
+    "rollout/length": "completion length (tokens)",
+}
+"""Series that a comparison shows, and their axes' labels."""
+
+SHARES = ("val/", "leakage/", "rollout/reward")
+"""Beginnings of series that lie in [0, 1]."""
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's palette, which colour-blind readers can tell apart; the strongest first."""
 
 
 def plot_run(folder: Path) -> Path:
@@ -39,3 +60,57 @@ def plot_run(folder: Path) -> Path:
     path = folder / "learning_curve.png"
     figure.savefig(path, dpi=120)
     return path
+
+
+def plot_comparison(histories: Mapping[str, Sequence[History]], path: Path) -> Path:
+    """Learning curves of several objectives: mean and 95 % t-interval over the runs of each.
+
+    Args:
+        histories: the runs of each objective, one per seed.
+        path: of the PNG.
+    """
+    from matplotlib.figure import Figure
+
+    shown = [key for key in COMPARED if any(key in history for runs in histories.values() for history in runs)]
+    columns = 3
+    rows = -(-(len(shown) + 1) // columns)  # one place is the legend's
+    figure = Figure(figsize=(3.6 * columns, 2.8 * rows), layout="constrained")
+    for position, key in enumerate(shown, start=1):
+        axes = figure.add_subplot(rows, columns, position)
+        for i, (name, runs) in enumerate(histories.items()):
+            series = [history[key] for history in runs if key in history]
+            _draw_band(axes, series, f"{name} (n = {len(runs)})", COLOURS[i % len(COLOURS)])
+        axes.set(xlabel="iteration", ylabel=COMPARED[key])
+        axes.set_xlim(left=0)
+        axes.set_ylim(*((0, 1.02) if key.startswith(SHARES) else (0, None)))
+        axes.grid(alpha=0.25, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    legend = figure.add_subplot(rows, columns, len(shown) + 1)
+    legend.set_axis_off()
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    legend.legend(handles, labels, loc="center", frameon=False, title="mean and 95 % t-interval over seeds")
+    figure.savefig(path, dpi=200)
+    return path
+
+
+def _draw_band(axes: Axes, series: Sequence[Mapping[int, float]], label: str, colour: str) -> None:
+    # Only where every run has a value: a mean whose runs change along the curve shows steps that none of them took.
+    shared = sorted(set.intersection(*(set(values) for values in series))) if series else []
+    import torch
+
+    from rlsd_pl.functional import mean_interval
+
+    bands = [mean_interval(torch.tensor([values[x] for values in series], dtype=torch.float64)) for x in shared]
+    means = [band.mean for band in bands]
+    axes.plot(
+        shared, means, color=colour, label=label, linewidth=1.6, marker="o" if len(shared) < 30 else "", markersize=3
+    )
+    if not any(math.isnan(band.half_width) for band in bands):
+        axes.fill_between(
+            shared,
+            [band.mean - band.half_width for band in bands],
+            [band.mean + band.half_width for band in bands],
+            color=colour,
+            alpha=0.15,
+            linewidth=0,
+        )

@@ -130,7 +130,8 @@ def read_history(folder: Path) -> History:
     versions = sorted((folder / "csv").glob("version_*/metrics.csv"), key=lambda p: int(p.parent.name.split("_")[1]))
     for path in versions:
         with path.open(newline="") as file:
-            for row in csv.DictReader(file):
+            complete = (line for line in file if line.endswith("\n"))  # the last one may just be being written
+            for row in csv.DictReader(complete):
                 iteration = int(row.pop("step"))
                 for key, value in row.items():
                     if value not in ("", None):
@@ -158,5 +159,6 @@ def finished_iterations(history: History) -> int:
 
 def is_finished(folder: Path) -> bool:
     """True if the run has trained and saved all iterations that its configuration plans."""
-    planned = planned_iterations(folder)
-    return planned is not None and finished_iterations(read_history(folder)) >= planned
+    finished = finished_iterations(read_history(folder))
+    planned = planned_iterations(folder) if finished else None
+    return planned is not None and finished >= planned
