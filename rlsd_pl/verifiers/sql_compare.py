@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -99,4 +100,6 @@ def _close(left: tuple[float, bool], right: tuple[float, bool]) -> bool:
     (a, a_real), (b, b_real) = left, right
     if a == b:
         return True
+    if math.isinf(a) or math.isinf(b):
+        return False
     return (a_real or b_real) and abs(a - b) <= max(RELATIVE * max(abs(a), abs(b)), ABSOLUTE)

@@ -68,6 +68,12 @@ def with_keys(query: str, expressions: Sequence[str]) -> str | None:
     return f"{query[:position]}{extra} {query[position:]}"
 
 
+def without_limit(query: str) -> str | None:
+    """``query`` up to its outer LIMIT, ``None`` if it has none."""
+    limits = [token.start for token in tokenize(query) if token.depth == 0 and token.is_word("LIMIT")]
+    return query[: limits[-1]] if limits else None
+
+
 def _order_by(outer: Sequence[Token]) -> int | None:
     """Index of the ``BY`` of the outer ORDER BY."""
     for index in range(len(outer) - 1, 0, -1):

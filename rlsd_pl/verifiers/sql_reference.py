@@ -14,7 +14,7 @@ from rlsd_pl.verifiers.code_verdicts import killed, stopped
 from rlsd_pl.verifiers.sandbox import Finished, Job, Run
 from rlsd_pl.verifiers.sandbox.inside import wire
 from rlsd_pl.verifiers.sql_compare import Columns, Group, Rows, equal_values, same_result
-from rlsd_pl.verifiers.sql_order import SortKey, sort_keys, with_keys
+from rlsd_pl.verifiers.sql_order import SortKey, sort_keys, with_keys, without_limit
 from rlsd_pl.verifiers.verdicts import broken, verdict
 
 
@@ -94,14 +94,18 @@ def expect(query: str, database: Path, order: Order, limits: QueryLimits) -> Job
         return f"the reference query does not run: {plain.detail}"
     if isinstance(backwards, Verdict):
         return f"the reference query does not run backwards: {backwards.detail}"
-    groups = None
-    if order is Order.REFERENCE:
-        keys = sort_keys(query)
-        groups = _groups((yield from _key_values(query, keys, plain, database, limits)), keys) if keys else None
-    expected = Expected(plain.rows, groups)
-    if not expected.accepts(backwards, Columns.IN_ORDER):
+    if not same_result(backwards.rows, plain.rows, None, Columns.IN_ORDER):
         return "the reference is not deterministic: its rows depend on the order in which tables are read"
-    return expected
+    keys = sort_keys(query)
+    if not keys:
+        return Expected(plain.rows, None)
+    values = yield from _key_values(query, keys, plain, database, limits)
+    if values is None:
+        unread = "the sort key of the reference cannot be read; sort by an output column, or set order=none"
+        return unread if order is Order.REFERENCE else Expected(plain.rows, None)
+    if (yield from _limit_cuts_a_tie(query, keys, values, database, limits)):
+        return "the reference is not deterministic: its LIMIT parts rows whose sort keys are equal"
+    return Expected(plain.rows, _groups(values) if order is Order.REFERENCE else None)
 
 
 def _failure(finished: Finished) -> Verdict | None:
@@ -121,8 +125,8 @@ def _table(result: dict[str, Any]) -> Table | Verdict:
 
 def _key_values(
     query: str, keys: Sequence[SortKey], table: Table, database: Path, limits: QueryLimits
-) -> Job[Rows]:
-    """The sort keys of each row; where SQL gives no way to see them, the row number, which ties nothing."""
+) -> Job[Rows | None]:
+    """The sort keys of each row, ``None`` where SQL gives no way to see them."""
     outputs = [key.output_column(table.columns) for key in keys]
     hidden = [key.expression for key, output in zip(keys, outputs, strict=True) if output is None]
     rows = table.rows
@@ -131,18 +135,39 @@ def _key_values(
         shown = (yield from run_queries([Query(extended)], [database], limits))[0] if extended else None
         width = len(table.columns)
         if not isinstance(shown, Table) or [row[:width] for row in shown.rows] != list(rows):
-            return [[number] for number in range(len(rows))]
+            return None
         rows = shown.rows
     extra = iter(range(len(table.columns), len(table.columns) + len(hidden)))
     positions = [output if output is not None else next(extra) for output in outputs]
-    return [[row[position] for position in positions] for row in rows]
+    return [
+        [_fold(row[position], key.ignores_case) for position, key in zip(positions, keys, strict=True)] for row in rows
+    ]
 
 
-def _groups(values: Rows, keys: Sequence[SortKey]) -> list[Group]:
-    folded = [[_fold(value, i < len(keys) and keys[i].ignores_case) for i, value in enumerate(row)] for row in values]
+def _limit_cuts_a_tie(
+    query: str, keys: Sequence[SortKey], values: Rows, database: Path, limits: QueryLimits
+) -> Job[bool]:
+    """Whether an outer LIMIT keeps some and drops others of different rows that have the same sort key."""
+    whole = without_limit(query)
+    if whole is None or not values:
+        return False
+    table = (yield from run_queries([Query(whole)], [database], limits))[0]
+    # a whole result that is too large to look at gives no ground for a refusal
+    everything = (yield from _key_values(whole, keys, table, database, limits)) if isinstance(table, Table) else None
+    if not isinstance(table, Table) or everything is None:
+        return False
+    for edge in (values[0], values[-1]):
+        kept = sum(equal_values(edge, value) for value in values)
+        tied = [row for row, value in zip(table.rows, everything, strict=True) if equal_values(edge, value)]
+        if len(tied) > kept and not all(equal_values(row, tied[0]) for row in tied):
+            return True
+    return False
+
+
+def _groups(values: Rows) -> list[Group]:
     groups: list[Group] = []
-    for position, row in enumerate(folded):
-        if groups and equal_values(row, folded[groups[-1][0]]):
+    for position, row in enumerate(values):
+        if groups and equal_values(row, values[groups[-1][0]]):
             groups[-1] = (groups[-1][0], position + 1)
         else:
             groups.append((position, position + 1))

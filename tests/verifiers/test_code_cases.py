@@ -13,7 +13,6 @@ from rlsd_pl.verifiers.code import CodeVerifier
 from rlsd_pl.verifiers.code_extraction import WholeText
 from rlsd_pl.verifiers.sandbox import Level, Limits, Sandbox, detect
 
-DATA = Path(__file__).parents[2] / "../shared/data"
 pytestmark = pytest.mark.skipif(detect().level < Level.L2, reason=f"cannot isolate here: {detect().describe()}")
 
 ADD = {"tests": "assert add(1, 2) == 3\nassert add(5, 7) == 12", "entry_point": "add"}
@@ -48,18 +47,14 @@ TEXTS = {name: f"```python\n{program}\n```" for name, program in PROGRAMS.items(
 METADATA = {"C10": {**ADD, "tests": []}, "C20": {"stdin_tests": [["", "1"]]}}
 
 
-def rows(name: str, area: str | None = None) -> list[dict[str, str]]:
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"no shared data: {path}")
+def rows(path: Path) -> list[dict[str, str]]:
     opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
     with opened as file:
-        found = [json.loads(line) for line in file]
-    return [row for row in found if area is None or row["area"] == area]
+        return [json.loads(line) for line in file]
 
 
-def test_every_adversarial_case_gets_its_status() -> None:
-    cases = rows("verifier_cases.jsonl", "code")
+def test_every_adversarial_case_gets_its_status(data: Path) -> None:
+    cases = [case for case in rows(data / "verifier_cases.jsonl") if case["area"] == "code"]
     verifier = CodeVerifier(concurrency=4)
     verifier.sandbox = Sandbox(verifier.sandbox.level, Limits(cpu_seconds=1, wall_seconds=4.0))
     problems = [Problem(case["id"], [], metadata=METADATA.get(case["id"], ADD)) for case in cases]
@@ -69,7 +64,8 @@ def test_every_adversarial_case_gets_its_status() -> None:
     assert not Path("/tmp/evil").exists()
 
 
-def human_eval() -> list[Problem]:
+@pytest.fixture(scope="module")
+def human_eval(data: Path) -> list[Problem]:
     return [
         Problem(
             row["task_id"],
@@ -81,12 +77,12 @@ def human_eval() -> list[Problem]:
                 "canonical_solution": row["canonical_solution"],
             },
         )
-        for row in rows("humaneval.jsonl.gz")
+        for row in rows(data / "humaneval.jsonl.gz")
     ]
 
 
-def test_all_human_eval_solutions_pass() -> None:
-    problems = human_eval()
+def test_all_human_eval_solutions_pass(human_eval: list[Problem]) -> None:
+    problems = human_eval
     verdicts = CodeVerifier(WholeText()).verify([p.metadata["canonical_solution"] for p in problems], problems)
     failures = {p.id: v.detail for p, v in zip(problems, verdicts, strict=True) if v.status is not Status.PASS}
     assert (len(problems), failures) == (164, {})
@@ -94,19 +90,18 @@ def test_all_human_eval_solutions_pass() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("body", ["    pass\n", "    return None\n", "    raise ValueError\n", "    return 0\n", " "])
-def test_no_empty_or_wrong_body_passes_human_eval(body: str) -> None:
-    problems = human_eval()
-    verdicts = CodeVerifier(WholeText()).verify([body] * len(problems), problems)
+def test_no_empty_or_wrong_body_passes_human_eval(human_eval: list[Problem], body: str) -> None:
+    verdicts = CodeVerifier(WholeText()).verify([body] * len(human_eval), human_eval)
     assert {v.status for v in verdicts} <= {Status.FAIL, Status.INVALID}
 
 
-def test_wrong_bodies_fail_a_sample_of_human_eval() -> None:
-    problems = human_eval()[::20] * 2
+def test_wrong_bodies_fail_a_sample_of_human_eval(human_eval: list[Problem]) -> None:
+    problems = human_eval[::20] * 2
     bodies = ["    pass\n", "    raise ValueError\n"]
     texts = [bodies[i % 2] for i in range(len(problems))]
     assert {v.status for v in CodeVerifier(WholeText()).verify(texts, problems)} == {Status.FAIL}
 
 
 @pytest.mark.slow
-def test_check_accepts_all_of_human_eval() -> None:
-    assert set(CodeVerifier(WholeText()).check_all(human_eval())) == {None}
+def test_check_accepts_all_of_human_eval(human_eval: list[Problem]) -> None:
+    assert set(CodeVerifier(WholeText()).check_all(human_eval)) == {None}
