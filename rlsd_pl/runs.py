@@ -38,8 +38,8 @@ class RunFolder:
         Raises:
             ValueError: if the folder already holds a run, or there is nothing to resume.
         """
-        run_dir, argv = _take(argv, "run_dir")
-        resume, argv = _take(argv, "resume")
+        run_dir, argv = take_option(argv, "run_dir")
+        resume, argv = take_option(argv, "resume")
         if resume is not None:
             if run_dir is not None:
                 raise ValueError("Got both --run_dir and --resume; a resumed run goes on in its own folder. Drop one.")
@@ -108,8 +108,12 @@ def _default_path(presets: Mapping[str, str]) -> Path:
     return RUNS / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{objective}-{task}"
 
 
-def _take(argv: list[str], name: str) -> tuple[str | None, list[str]]:
-    """The value of one option, and the arguments without it."""
+def take_option(argv: list[str], name: str) -> tuple[str | None, list[str]]:
+    """The value of one option, and the arguments without it.
+
+    Raises:
+        ValueError: if it stands there without a value.
+    """
     rest: list[str] = []
     value = None
     arguments = iter(argv)
