@@ -36,7 +36,7 @@ class CodeVerifier(Verifier):
     Args:
         rule: where the program stands in the completion.
         limits: what one program may use.
-        minimum_level: weakest isolation to accept; raises :class:`SandboxUnavailable` if this machine has less.
+        minimum_level: weakest isolation to accept; raises :class:`SandboxUnavailableError` if this machine has less.
         concurrency: programs at a time, by default one for each CPU.
     """
 

@@ -44,7 +44,7 @@ class SQLVerifier(Verifier):
         order: whether the order of rows counts.
         columns: whether the order of columns counts.
         query_limits: what one query may use.
-        minimum_level: weakest isolation to accept; raises :class:`SandboxUnavailable` if this machine has less.
+        minimum_level: weakest isolation to accept; raises :class:`SandboxUnavailableError` if this machine has less.
         concurrency: queries at a time, by default one for each CPU.
         seed: of the perturbed copies.
     """
@@ -63,9 +63,7 @@ class SQLVerifier(Verifier):
         self.instruction = self.rule.instruction
         self.order, self.columns, self.seed = order, columns, seed
         self.query_limits = query_limits or QueryLimits()
-        limits = Limits(
-            wall_seconds=4 * self.query_limits.seconds + 2.0, output_bytes=8 * self.query_limits.max_bytes
-        )
+        limits = Limits(wall_seconds=4 * self.query_limits.seconds + 2.0, output_bytes=8 * self.query_limits.max_bytes)
         self.sandbox = open_sandbox(minimum_level, limits)
         self.concurrency = concurrency or os.cpu_count() or 1
         self._references: dict[tuple[str, str], Reference | str] = {}

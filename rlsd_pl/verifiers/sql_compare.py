@@ -11,6 +11,8 @@ from typing import Any
 
 Row = Sequence[Any]
 Rows = Sequence[Row]
+Keys = tuple[tuple[str, Any], ...]
+"""A row with its values replaced by what equality compares."""
 Group = tuple[int, int]
 """Half-open range of row positions whose sort keys are equal."""
 
@@ -55,11 +57,11 @@ def equal_values(left: Row, right: Row) -> bool:
     return same_result([left], [right], None, Columns.IN_ORDER)
 
 
-def _same_groups(left: list[Row], right: list[Row], ranges: Sequence[Group]) -> bool:
+def _same_groups(left: Sequence[Keys], right: Sequence[Keys], ranges: Sequence[Group]) -> bool:
     return all(Counter(left[start:end]) == Counter(right[start:end]) for start, end in ranges)
 
 
-def _column_orders(left: list[Row], right: list[Row]) -> Iterable[tuple[int, ...]]:
+def _column_orders(left: Sequence[Keys], right: Sequence[Keys]) -> Iterable[tuple[int, ...]]:
     """Permutations that map each column to one with the same bag of values."""
     bags = [Counter(column) for column in zip(*left, strict=True)]
     fits = [{i for i, bag in enumerate(bags) if bag == Counter(column)} for column in zip(*right, strict=True)]

@@ -68,12 +68,12 @@ def perturb(source: Path, target: Path, seed: int = 0) -> None:
 
 
 def _describe(database: sqlite3.Connection, name: str) -> _Table:
-    info = database.execute("SELECT name, type, \"notnull\", pk, hidden FROM pragma_table_xinfo(?)", (name,)).fetchall()
+    info = database.execute('SELECT name, type, "notnull", pk, hidden FROM pragma_table_xinfo(?)', (name,)).fetchall()
     info = [column for column in info if column[4] == _ORDINARY_COLUMN]
     index_of = {column[0]: index for index, column in enumerate(info)}
     keys = [index for index, column in enumerate(info) if column[3] > 0]
     unique = database.execute(
-        "SELECT c.name FROM pragma_index_list(?) i, pragma_index_info(i.name) c WHERE i.\"unique\"", (name,)
+        'SELECT c.name FROM pragma_index_list(?) i, pragma_index_info(i.name) c WHERE i."unique"', (name,)
     )
     bound = {*keys, *(index_of[column] for (column,) in unique if column in index_of)}
     references = database.execute('SELECT "from" FROM pragma_foreign_key_list(?)', (name,))

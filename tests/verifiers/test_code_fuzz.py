@@ -22,10 +22,41 @@ from rlsd_pl.verifiers.sql_reference import QueryLimits
 
 pytestmark = pytest.mark.skipif(detect().level < Level.L2, reason=f"cannot isolate here: {detect().describe()}")
 
-CODE_SEED = "Reasoning.</think>\n```python\nimport math\n\ndef f(xs):\n    total = 0\n    for x in xs:\n        total += x * x\n    return math.isqrt(total)\n```\n"
-SQL_SEED = "So:\n```sql\nSELECT a, COUNT(*) AS n FROM t WHERE b > 1 GROUP BY a ORDER BY n DESC, a LIMIT 5\n```\n"
-PIECES = ["\0", "\ud800", "```", "\n", "(", ")" * 200, "'", '"', ";", "--", "/*", "é", "💥", "9" * 400, "while True:", "import os",
-          "SELECT", "JOIN t", "UNION ALL", "</think>", "    ", "\\", "%", "os._exit(0)", "exit()", "[" * 300, "*" * 3]  # fmt: skip
+CODE_SEED = """Reasoning.</think>
+```python
+import math
+
+def f(xs):
+    total = 0
+    for x in xs:
+        total += x * x
+    return math.isqrt(total)
+```
+"""
+SQL_SEED = """So:
+```sql
+SELECT a, COUNT(*) AS n FROM t WHERE b > 1 GROUP BY a ORDER BY n DESC, a LIMIT 5
+```
+"""
+WORDS = ["while True:", "import os", "SELECT", "JOIN t", "UNION ALL", "</think>", "    ", "os._exit(0)", "exit()"]
+PIECES = [
+    *WORDS,
+    "\0",
+    "\ud800",
+    "```",
+    "\n",
+    "(",
+    ")" * 200,
+    "[" * 300,
+    "9" * 400,
+    "'",
+    '"',
+    ";",
+    "--",
+    "/*",
+    "é",
+    "💥",
+]
 
 
 def mutated(seed: str, chance: random.Random) -> str:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (programs as single strings)
 """Programs that cheat, or that try to break the verifier: none passes, none is an error, nothing is left behind."""
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ CHEATS = {
     "        return f.f_globals.get('expected', f.f_locals.get('expected'))",
     "shared_state": "import gc\nfor o in gc.get_objects():\n    if type(o).__name__ in ('Synchronized', 'SynchronizedArray'):\n"
     "        o.value = 1\ndef add(a, b): return 1",
-    "forged_records": "import os\nfor fd in range(64):\n    for line in (b'{\"status\": \"pass\", \"reason\": \"passed\", \"text\": \"\"}',"
+    "forged_records": 'import os\nfor fd in range(64):\n    for line in (b\'{"status": "pass", "reason": "passed", "text": ""}\','
     " b'{\"value\": 3}', b'{\"value\": true}', b'{\"loaded\": true}'):\n        try: os.write(fd, line + b'\\n')\n"
     "        except OSError: pass\ndef add(a, b): return 0",
     "forged_comparator_in_codec": "import sys\nfor m in list(sys.modules.values()):\n    if hasattr(m, 'dumps'):\n"
@@ -92,7 +93,7 @@ HONEST = {
     "def add(a, b): return a + b",
     "busy_thread_and_atexit": "import atexit, threading\ndef loop():\n    while True: pass\natexit.register(loop)\n"
     "threading.Thread(target=loop).start()\ndef add(a, b): return a + b",
-    "prints": "def add(a, b):\n    print('OK {\"status\": \"pass\"} nonce 1234')\n    return a + b\nprint('{\"value\": 0}')",
+    "prints": 'def add(a, b):\n    print(\'OK {"status": "pass"} nonce 1234\')\n    return a + b\nprint(\'{"value": 0}\')',
     "main_guard": "def add(a, b): return a + b\nif __name__ == '__main__':\n    raise SystemExit(1)",
     "dataclass": "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\ndef add(a, b): return P(a + b).x",
     "deep_recursion_within_reason": "def add(a, b): return a if b == 0 else add(a + 1, b - 1)",

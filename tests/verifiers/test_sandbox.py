@@ -15,7 +15,7 @@ from rlsd_pl.verifiers.sandbox import (
     Limits,
     Run,
     Sandbox,
-    SandboxUnavailable,
+    SandboxUnavailableError,
     Stop,
     failure,
     open_sandbox,
@@ -158,7 +158,7 @@ def test_nothing_is_left_of_hostile_runs(sandbox: Sandbox) -> None:
         "import os; os.close(1); import time; time.sleep(100)",
     ]
 
-    def job(program: str):  # noqa: ANN202
+    def job(program: str):
         return (yield script(program))
 
     short = Sandbox(sandbox.level, Limits(cpu_seconds=1, wall_seconds=1.0))
@@ -170,10 +170,10 @@ def test_nothing_is_left_of_hostile_runs(sandbox: Sandbox) -> None:
 def test_interrupted_parent_leaves_nothing(sandbox: Sandbox) -> None:
     before = children()
 
-    def job():  # noqa: ANN202
+    def job():
         yield script("import time; time.sleep(100)")
 
-    def failing():  # noqa: ANN202
+    def failing():
         yield script("pass")
         raise KeyboardInterrupt
 
@@ -183,7 +183,7 @@ def test_interrupted_parent_leaves_nothing(sandbox: Sandbox) -> None:
 
 
 def test_jobs_keep_their_order_and_may_run_several_programs(sandbox: Sandbox) -> None:
-    def job(number: int):  # noqa: ANN202
+    def job(number: int):
         total = 0
         for _ in range(number):
             finished = yield script(f"print({number})")
@@ -201,11 +201,11 @@ def test_missing_bubblewrap_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_weak_machine_is_refused_with_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     weak = Isolation(Level.L1, {Level.L2: "no Landlock"})
     monkeypatch.setattr(selftest, "detect", lambda: weak)
-    with pytest.raises(SandboxUnavailable, match=r"no Landlock.*minimum_level=L1"):
+    with pytest.raises(SandboxUnavailableError, match=r"no Landlock.*minimum_level=L1"):
         open_sandbox(Level.L2)
     assert open_sandbox(Level.L1).level is Level.L1
     monkeypatch.setattr(selftest, "detect", lambda: Isolation(Level.L0))
-    with pytest.raises(SandboxUnavailable):
+    with pytest.raises(SandboxUnavailableError):
         open_sandbox(Level.L0)
 
 

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.skipif(detect().level < Level.L2, reason=f"cannot isola
 
 SCHEMA = """
 CREATE TABLE customer (id INTEGER PRIMARY KEY, name TEXT NOT NULL, city TEXT);
-CREATE TABLE purchase (id INTEGER PRIMARY KEY, customer_id INTEGER NOT NULL REFERENCES customer(id), total REAL, day TEXT);
+CREATE TABLE purchase (id INTEGER PRIMARY KEY, customer_id INTEGER NOT NULL REFERENCES customer(id),
+                       total REAL, day TEXT);
 """
 TOTALS = "SELECT name, SUM(total) AS t FROM customer c JOIN purchase p ON p.customer_id = c.id GROUP BY c.id"
 
@@ -32,7 +33,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(SCHEMA)
         cities = ["Bern", "Oslo", "Rome", None]
-        connection.executemany("INSERT INTO customer VALUES (?, ?, ?)", [(i, f"n{i}", cities[i % 4]) for i in range(1, 21)])
+        connection.executemany(
+            "INSERT INTO customer VALUES (?, ?, ?)", [(i, f"n{i}", cities[i % 4]) for i in range(1, 21)]
+        )
         purchases = [(i, 1 + i % 20, i * 1.25 + 0.01 * (i % 7), f"2024-0{1 + i % 9}-11") for i in range(1, 81)]
         connection.executemany("INSERT INTO purchase VALUES (?, ?, ?, ?)", purchases)
         connection.commit()
@@ -59,12 +62,20 @@ def judge(verifier: SQLVerifier, database: Path, reference: str, predicted: str)
         ("SELECT name FROM customer ORDER BY id", "SELECT name FROM customer ORDER BY id", True),
         ("SELECT name FROM customer ORDER BY id", "SELECT name FROM customer ORDER BY id DESC", False),
         # ties in the key may change places, wherever the key stands
-        ("SELECT city, name FROM customer ORDER BY city", "SELECT city, name FROM customer ORDER BY city, name DESC", True),
+        (
+            "SELECT city, name FROM customer ORDER BY city",
+            "SELECT city, name FROM customer ORDER BY city, name DESC",
+            True,
+        ),
         ("SELECT name FROM customer ORDER BY city", "SELECT name FROM customer ORDER BY city, id DESC", True),
         ("SELECT name FROM customer ORDER BY city", "SELECT name FROM customer ORDER BY city DESC", False),
         (f"{TOTALS} ORDER BY t DESC", f"{TOTALS} ORDER BY 2 DESC", True),
         (f"{TOTALS} ORDER BY SUM(total) DESC", TOTALS, False),
-        ("SELECT total FROM purchase ORDER BY total DESC LIMIT 3", "SELECT total FROM purchase ORDER BY 1 DESC LIMIT 3", True),
+        (
+            "SELECT total FROM purchase ORDER BY total DESC LIMIT 3",
+            "SELECT total FROM purchase ORDER BY 1 DESC LIMIT 3",
+            True,
+        ),
         ("SELECT total FROM purchase ORDER BY total DESC LIMIT 3", "SELECT MAX(total) FROM purchase", False),
         ("SELECT COUNT(*) FROM purchase", "SELECT COUNT(id) FROM purchase", True),
         ("SELECT COUNT(*) FROM purchase", "SELECT 80", False),
@@ -80,7 +91,11 @@ def judge(verifier: SQLVerifier, database: Path, reference: str, predicted: str)
         ("SELECT NULL", "SELECT ''", False),
         ("SELECT x'61'", "SELECT 'a'", False),
         ("SELECT 1 UNION SELECT 2 ORDER BY 1", "VALUES (1), (2);", True),
-        ("WITH c AS (SELECT * FROM customer ORDER BY id) SELECT COUNT(*) FROM c", "SELECT COUNT(*) FROM customer -- x", True),
+        (
+            "WITH c AS (SELECT * FROM customer ORDER BY id) SELECT COUNT(*) FROM c",
+            "SELECT COUNT(*) FROM customer -- x",
+            True,
+        ),
     ],
 )
 def test_comparison(verifier: SQLVerifier, database: Path, reference: str, predicted: str, passes: bool) -> None:
@@ -118,7 +133,7 @@ ATTACKS = {
     "SELECT CURRENT_TIMESTAMP": "not_authorized",
     "SELECT date('now')": "not_deterministic",
     "SELECT strftime('%Y')": "not_deterministic",
-    'SELECT datetime ( "Now " , \'+1 day\')': "not_deterministic",
+    "SELECT datetime ( \"Now \" , '+1 day')": "not_deterministic",
     "SELECT julianday()": "not_deterministic",
     "SELEC 1": "statement_kind",
     "SELECT * FROM nowhere": "sql_error",

@@ -34,7 +34,8 @@ def test_every_adversarial_case_gets_its_status(data: Path, chinook: Path) -> No
     cases = [row for row in rows if row["area"] == "sql"]
     before = hashlib.sha256(chinook.read_bytes()).digest()
     problems = [
-        Problem(case["id"], [], answer=reference_of(case["task"]), metadata={"database": str(chinook)}) for case in cases
+        Problem(case["id"], [], answer=reference_of(case["task"]), metadata={"database": str(chinook)})
+        for case in cases
     ]
     texts = [ROW_FLOOD if "(...)" in case["input"] else case["input"] for case in cases]
     verifier = SQLVerifier(WholeText())

@@ -44,7 +44,10 @@ def test_tokenizing_is_linear() -> None:
         ("SELECT row_number() OVER (ORDER BY a) FROM t", []),
         ("SELECT a FROM t -- ORDER BY a", []),
         ("SELECT ' ORDER BY a' FROM t", []),
-        ("WITH c AS (SELECT 1 ORDER BY 1) SELECT * FROM c ORDER BY 2 + (1, 2)[0], x COLLATE NOCASE;", ["2 + (1, 2)[0]", "x"]),
+        (
+            "WITH c AS (SELECT 1 ORDER BY 1) SELECT * FROM c ORDER BY 2 + (1, 2)[0], x COLLATE NOCASE;",
+            ["2 + (1, 2)[0]", "x"],
+        ),
     ],
 )
 def test_sort_keys_are_those_of_the_outer_query(query: str, keys: list[str]) -> None:
@@ -91,7 +94,9 @@ def test_groups_fix_the_order_between_but_not_within() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(st.sampled_from([None, 0, 1, 1.0, "1", b"1"]), min_size=3, max_size=3), max_size=6), st.randoms())
+@given(
+    st.lists(st.lists(st.sampled_from([None, 0, 1, 1.0, "1", b"1"]), min_size=3, max_size=3), max_size=6), st.randoms()
+)
 def test_shuffled_rows_and_columns_are_the_same_result(rows: list[list[Any]], chance: random.Random) -> None:
     order = [0, 1, 2]
     chance.shuffle(order)
@@ -119,9 +124,7 @@ def source(tmp_path: Path) -> Path:
         connection.executescript(SCHEMA)
         parents = [(i, f"c{i}", i * 3 % 50, f"note {i}") for i in range(1, 61)]
         connection.executemany("INSERT INTO parent VALUES (?, ?, ?, ?)", parents)
-        connection.executemany(
-            "INSERT INTO child VALUES (?, ?, ?)", [(1 + i % 60, i, i / 7) for i in range(300)]
-        )
+        connection.executemany("INSERT INTO child VALUES (?, ?, ?)", [(1 + i % 60, i, i / 7) for i in range(300)])
         connection.commit()
     return path
 

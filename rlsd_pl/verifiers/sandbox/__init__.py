@@ -8,7 +8,7 @@ See docs/verifiers-sandbox.md for the levels, what each one stops, and what is n
 
 from rlsd_pl.verifiers.sandbox.limits import Limits
 from rlsd_pl.verifiers.sandbox.runner import Finished, Job, Run, Stop, run, run_jobs
-from rlsd_pl.verifiers.sandbox.sandbox import Level, Sandbox, SandboxUnavailable
+from rlsd_pl.verifiers.sandbox.sandbox import Level, Sandbox, SandboxUnavailableError
 from rlsd_pl.verifiers.sandbox.selftest import Isolation, detect, failure, open_sandbox
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "Limits",
     "Run",
     "Sandbox",
-    "SandboxUnavailable",
+    "SandboxUnavailableError",
     "Stop",
     "detect",
     "failure",

@@ -86,9 +86,7 @@ def run(request: Run, sandbox: Sandbox, stderr: int = subprocess.DEVNULL) -> Fin
     return run_jobs([job()], sandbox, concurrency=1, stderr=stderr)[0]
 
 
-def run_jobs(
-    jobs: Iterable[Job[T]], sandbox: Sandbox, concurrency: int, stderr: int = subprocess.DEVNULL
-) -> list[T]:
+def run_jobs(jobs: Iterable[Job[T]], sandbox: Sandbox, concurrency: int, stderr: int = subprocess.DEVNULL) -> list[T]:
     """Results of all jobs, in order, with at most ``concurrency`` runs at a time."""
     return _Scheduler(sandbox, stderr).drive(list(jobs), concurrency)
 
@@ -118,9 +116,7 @@ class _Scheduler(Generic[T]):
                     active.close()
         return [self._results[index] for index in range(len(jobs))]
 
-    def _advance(
-        self, index: int, job: Job[T], finished: Finished | None, selector: selectors.BaseSelector
-    ) -> None:
+    def _advance(self, index: int, job: Job[T], finished: Finished | None, selector: selectors.BaseSelector) -> None:
         """Send ``finished`` into the job until it has a run that starts, or its result."""
         while True:
             try:

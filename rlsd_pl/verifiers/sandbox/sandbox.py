@@ -33,7 +33,7 @@ class Level(IntEnum):
     """bubblewrap namespaces, seccomp and rlimits."""
 
 
-class SandboxUnavailable(RuntimeError):
+class SandboxUnavailableError(RuntimeError):
     """This machine cannot isolate foreign code as strongly as asked."""
 
 
@@ -100,7 +100,7 @@ def _bubblewrap(
 ) -> list[str]:
     program = shutil.which("bwrap", path=os.environ.get("PATH", os.defpath))
     if program is None:
-        raise SandboxUnavailable("bubblewrap (bwrap) is not installed; install the package `bubblewrap`")
+        raise SandboxUnavailableError("bubblewrap (bwrap) is not installed; install the package `bubblewrap`")
     walls = [program, "--unshare-all", "--uid", str(NOBODY), "--gid", str(NOBODY), "--die-with-parent"]
     walls += ["--cap-drop", "ALL", "--size", str(limits.scratch_bytes), "--tmpfs", "/tmp"]
     for path in (python.executable, *python.libraries):

@@ -19,7 +19,7 @@ from typing import IO, Any
 from rlsd_pl.verifiers.sandbox import interpreter
 from rlsd_pl.verifiers.sandbox.limits import Limits
 from rlsd_pl.verifiers.sandbox.runner import Finished, Run, run
-from rlsd_pl.verifiers.sandbox.sandbox import INSIDE, Level, Sandbox, SandboxUnavailable
+from rlsd_pl.verifiers.sandbox.sandbox import INSIDE, Level, Sandbox, SandboxUnavailableError
 
 _log = logging.getLogger(__name__)
 _LIMITS = Limits(cpu_seconds=2, wall_seconds=10.0, memory_bytes=256 << 20)
@@ -49,10 +49,10 @@ class Isolation:
 
 
 def open_sandbox(minimum: Level = Level.L2, limits: Limits | None = None) -> Sandbox:
-    """A sandbox at the strongest level of this machine; raises :class:`SandboxUnavailable` below ``minimum``."""
+    """A sandbox at the strongest level of this machine; raises :class:`SandboxUnavailableError` below ``minimum``."""
     isolation = detect()
     if isolation.level < max(minimum, Level.L1):
-        raise SandboxUnavailable(
+        raise SandboxUnavailableError(
             f"got {isolation.describe()}; expected at least {minimum.name}. Install bubblewrap, or run on a kernel "
             f"with Landlock (5.13 or newer) and seccomp; or set minimum_level={Level.L1.name} to accept rlimits only, "
             f"where foreign code can read files and reach the network"
@@ -109,7 +109,7 @@ def failure(level: Level) -> str | None:
             try:
                 request = Run("probes", json.dumps(targets).encode() + b"\n", one_line=True)
                 finished = run(request, Sandbox(level, _LIMITS), stderr.fileno())
-            except SandboxUnavailable as error:
+            except SandboxUnavailableError as error:
                 return str(error)
             if time.monotonic() - started > _LIMITS.wall_seconds + _KILL_S:
                 return "the probe could not be killed in time"

@@ -12,7 +12,7 @@ import json
 import os
 import random
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from . import lockdown, wire
 
@@ -100,7 +100,7 @@ class Solution:
             self._stop("fail", "malformed_reply")
         return reply
 
-    def _stop(self, status: str, reason: str, text: str = "") -> Any:
+    def _stop(self, status: str, reason: str, text: str = "") -> NoReturn:
         self.stopped = Stop(status, reason, text)
         raise self.stopped
 

@@ -19,9 +19,7 @@ _DEVICES = ("/dev/null",)
 
 def abi() -> int:
     """Landlock ABI version of the kernel; raises OSError where there is none."""
-    return syscalls.syscall(
-        syscalls.LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(_VERSION_FLAG)
-    )
+    return syscalls.syscall(syscalls.LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(_VERSION_FLAG))
 
 
 def restrict(readable: Iterable[str]) -> None:

@@ -1,7 +1,8 @@
 """Runs SQL queries on SQLite databases: read-only and immutable, an allowlist, limits, a deadline, row and byte caps.
 
 stdin brings one JSON line ``{"queries": [[file index, SQL, reversed]], "seconds", "max_rows", "max_bytes"}``; stdout
-gets one line with a result for each query, up to the first that fails. The databases are opened before the confinement, and nothing after it.
+gets one line with a result for each query, up to the first that fails. The databases are opened before the
+confinement, and nothing after it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from . import lockdown, wire
 
 _ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 _DENIED_FUNCTIONS = frozenset(
-    "load_extension readfile writefile edit fts3_tokenizer zeroblob randomblob random printf format current_timestamp "
-    "current_date current_time changes total_changes last_insert_rowid".split()
-)
+    {
+        "load_extension", "readfile", "writefile", "edit", "fts3_tokenizer", "zeroblob", "randomblob", "random",
+        "printf", "format", "current_timestamp", "current_date", "current_time", "changes", "total_changes",
+        "last_insert_rowid",
+    }
+)  # fmt: skip
 """Files, extensions, chance, the clock, and the ones that build a gigabyte within a single operation."""
 _PRAGMAS = (
     "trusted_schema=OFF",
@@ -44,7 +48,7 @@ _OPERATIONS_BETWEEN_CHECKS = 2000
 _MAX_TEXT = 160
 
 
-class _ResultSize(Exception):
+class _ResultSizeError(Exception):
     pass
 
 
@@ -79,7 +83,7 @@ def _result(connection: sqlite3.Connection, query: str, job: dict[str, Any]) -> 
         cursor = connection.execute(query)
         rows = _fetch(cursor, job["max_rows"], job["max_bytes"])
         return {"columns": [column[0] for column in cursor.description or ()], "rows": rows}
-    except (_ResultSize, wire.WireError):
+    except (_ResultSizeError, wire.WireError):
         return _outcome("limit", "result_size", f"more than {job['max_rows']} rows or {job['max_bytes']} bytes")
     except MemoryError:
         return _outcome("limit", "memory", "")
@@ -94,7 +98,7 @@ def _fetch(cursor: sqlite3.Cursor, max_rows: int, max_bytes: int) -> list[Any]:
         line = wire.dumps(list(row), max_bytes)
         size += len(line)
         if len(rows) == max_rows or size > max_bytes:
-            raise _ResultSize
+            raise _ResultSizeError
         rows.append(json.loads(line))
     return rows
 

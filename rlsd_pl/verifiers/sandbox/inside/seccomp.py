@@ -52,9 +52,7 @@ def build(machine: str) -> list[Instruction]:
     program += _when_call(syscalls.CLONE[machine], [load_first_argument, (_JSET, 1, 0, _CLONE_THREAD), deny, allow])
     program += _when_call(syscalls.PRLIMIT64[machine], [load_first_argument, (_JEQ, 1, 0, 0), deny, allow])
     # the tie to the parent's life must stay
-    program += _when_call(
-        syscalls.PRCTL[machine], [load_first_argument, (_JEQ, 0, 1, _PR_SET_PDEATHSIG), deny, allow]
-    )
+    program += _when_call(syscalls.PRCTL[machine], [load_first_argument, (_JEQ, 0, 1, _PR_SET_PDEATHSIG), deny, allow])
     for number in syscalls.denied_numbers(machine):
         program += _when_call(number, [deny])
     return [*program, allow]
