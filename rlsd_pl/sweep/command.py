@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import subprocess
 import sys
 import time
@@ -42,7 +41,6 @@ def sweep(argv: Sequence[str], program: Path = FIT) -> int:
     options, flags = _parser().parse_known_args(argv)
     grid_folder = options.sweep_dir or Path("sweeps") / time.strftime("%Y-%m-%d_%H-%M-%S")
     console = Console(highlight=False)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that runs are stopped on the way out
     try:
         grid = Grid(grid_folder, options.objectives, options.seeds, flags)
         check_flags(grid, program)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ POLL_SECONDS = 1.0
 def watch(processes: Processes, console: Console) -> None:
     """Run all to their end and show how they do; whatever happens, no process is left behind."""
     view = View(processes)
+    terminate = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         with Live(view.table(), console=console, auto_refresh=False) as live:
             while processes.left:
@@ -35,6 +38,7 @@ def watch(processes: Processes, console: Console) -> None:
             live.update(view.table(), refresh=True)
     finally:
         processes.stop()
+        signal.signal(signal.SIGTERM, terminate)
 
 
 @dataclass(frozen=True)

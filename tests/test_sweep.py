@@ -1,0 +1,243 @@
+"""The sweep: which processes it starts, which it does not, and what it makes of what they leave behind."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rlsd_pl.runs import finished_iterations, is_finished, read_history
+from rlsd_pl.sweep import sweep
+from rlsd_pl.sweep.grid import Grid, objective_name
+from rlsd_pl.sweep.processes import Processes, State, environment
+from rlsd_pl.sweep.results import FinishedRun, figures
+
+# Leaves what fit.py leaves. Its flags: --iterations N to plan, --stop_at objective:N to die there, --slow to wait.
+FAKE = """
+import os, sys, time
+from pathlib import Path
+flags = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+if "--print_config" in sys.argv:
+    if "--bad" in flags:
+        print("error: no such option", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0)
+resumed = "--resume" in flags
+folder = Path(flags.get("--resume") or flags["--run_dir"])
+with (folder.parent.parent / "calls.txt").open("a") as calls:
+    kind = "resume" if resumed else "new"
+    calls.write(f"{folder.parent.name}/{folder.name} {kind} {os.environ['OMP_NUM_THREADS']}\\n")
+if not resumed:
+    (folder / "checkpoints").mkdir()
+    (folder / "config.yaml").write_text(f"trainer:\\n  max_epochs: {flags['--iterations']}\\n")
+planned = int((folder / "config.yaml").read_text().split()[-1])
+version = folder / "csv" / f"version_{int(resumed)}"
+version.mkdir(parents=True)
+start = len(list((folder / "checkpoints").glob("*.ckpt"))) + 1
+name, _, stop_at = flags.get("--stop_at", "").partition(":")
+value = float(folder.name[-1]) / 10 + 0.5
+with (version / "metrics.csv").open("w") as file:
+    file.write("rollout/reward,step,val/greedy_accuracy,val/sampled_accuracy\\n")
+    for iteration in range(start, planned + 1):
+        if name == folder.parent.name and not resumed and iteration == int(stop_at):
+            print("out of luck")
+            sys.exit(3)
+        (folder / "checkpoints" / f"{iteration}.ckpt").touch()
+        file.write(f",{iteration},{value},{value / 2}\\n{value},{iteration},,\\n")
+        file.flush()
+        while "--slow" in flags and iteration == 1:
+            time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    path = tmp_path / "fake_fit.py"
+    path.write_text(FAKE)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlsd_pl.sweep.live.POLL_SECONDS", 0.05)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+
+def calls(folder: Path) -> list[str]:
+    path = folder / "calls.txt"
+    return sorted(path.read_text().splitlines()) if path.exists() else []
+
+
+def test_runs_the_grid_once_and_tabulates_it(program: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = tmp_path / "sweep"
+    argv = ["--objectives", "rlvr,rlsd", "--seeds", "1,2", "--sweep_dir", str(folder), "--at", "1,7"]
+    argv += ["--jobs", "2", "--iterations", "2"]
+    assert sweep(argv, program) == 0
+    share = max(1, (os.cpu_count() or 1) // 2)
+    expected = [f"{o}/seed-{s} new {share}" for o in ("rlsd", "rlvr") for s in (1, 2)]
+    assert calls(folder) == expected
+    assert sweep(argv, program) == 0
+    assert calls(folder) == expected  # nothing ran again
+    with (folder / "results.csv").open() as file:
+        rows = {(row["objective"], row["metric"]): row for row in csv.DictReader(file)}
+    greedy = rows["rlsd", "greedy accuracy"]
+    assert float(greedy["mean"]) == pytest.approx(0.65)
+    assert float(greedy["half_width"]) == pytest.approx(12.7062 * math.sqrt(0.005) / math.sqrt(2), rel=1e-4)
+    assert greedy["n"] == "2"
+    assert float(rows["rlvr", "sampled accuracy at 1"]["mean"]) == pytest.approx(0.325)
+    assert rows["rlvr", "sampled accuracy at 7"]["mean"] == ""  # never evaluated there: blank, not the nearest
+    assert "| sampled accuracy at 7 |  |  |" in (folder / "results.md").read_text()
+    assert (folder / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "4 of them finished" in capsys.readouterr().out
+
+
+def test_a_failed_run_is_reported_and_then_resumed(
+    program: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "sweep"
+    argv = ["--objectives", "opsd,rlsd", "--seeds", "0", "--sweep_dir", str(folder)]
+    argv += ["--iterations", "3", "--stop_at", "opsd:2"]
+    assert sweep(argv, program) == 1
+    shown = capsys.readouterr().out
+    assert "opsd seed 0 failed: exit status 3" in shown
+    assert "out of luck" in shown
+    assert "rlsd (n = 1)" in shown  # the other one still ran and stands in the table
+    assert "opsd (n" not in shown
+    assert sweep(argv, program) == 0
+    assert [call.rpartition(" ")[0] for call in calls(folder)] == [
+        "opsd/seed-0 new",
+        "opsd/seed-0 resume",
+        "rlsd/seed-0 new",
+    ]
+    assert finished_iterations(read_history(folder / "opsd" / "seed-0")) == 3
+
+
+def test_a_run_without_a_finished_iteration_starts_anew(program: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    argv = ["--objectives", "opsd", "--seeds", "0", "--sweep_dir", str(folder), "--iterations", "1"]
+    assert sweep([*argv, "--stop_at", "opsd:1"], program) == 1
+    (folder / "sweep.json").write_text('{"flags": ["--iterations", "1"]}')
+    assert sweep(argv, program) == 0
+    assert [call.split()[1] for call in calls(folder)] == ["new", "new"]
+    assert "out of luck" in (folder / "opsd" / "seed-0" / "log.txt").read_text()  # the log goes on
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["--objectives", "rlvr,nope"], "'nope'; expected one of: "),
+        (["--objectives", "rlvr", "--bad", "1"], "no such option"),
+        (["--objectives", "rlvr", "--seed_everything=3"], "set --seeds"),
+        (["--objectives", "rlvr", "--run_dir", "x"], "set --sweep_dir"),
+        (["--objectives", "rlvr,rlvr"], "Two runs would write into"),
+        (["--objectives", "rlvr", "--jobs", "0"], "at least 1"),
+        (["--objectives", "rlvr", "--seeds", "1,x"], "joined by commas"),
+        ([], "--objectives"),
+    ],
+)
+def test_refuses_before_anything_starts(
+    program: Path, tmp_path: Path, capsys: pytest.CaptureFixture, argv: list[str], complaint: str
+) -> None:
+    folder = tmp_path / "sweep"
+    with pytest.raises(SystemExit) as exit_info:
+        sweep([*argv, "--sweep_dir", str(folder), "--iterations", "1"], program)
+    assert exit_info.value.code == 2
+    assert complaint in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_refuses_a_folder_with_other_flags_or_other_files(tmp_path: Path) -> None:
+    Grid(tmp_path / "a", ["rlvr"], [0], ["--x", "1"]).claim()
+    Grid(tmp_path / "a", ["rlvr", "rlsd"], [0, 1], ["--x", "1"]).claim()  # the grid may grow
+    with pytest.raises(ValueError, match=r"other flags(.|\n)*--x 2(.|\n)*--x 1"):
+        Grid(tmp_path / "a", ["rlvr"], [0], ["--x", "2"]).claim()
+    with pytest.raises(ValueError, match="no sweep"):
+        Grid(tmp_path, ["rlvr"], [0]).claim()
+
+
+def write_run(folder: Path, rows: str, planned: str = "2") -> Path:
+    (folder / "csv" / "version_0").mkdir(parents=True)
+    (folder / "csv" / "version_0" / "metrics.csv").write_text("rollout/reward,step,val/greedy_accuracy\n" + rows)
+    (folder / "config.yaml").write_text(f"trainer:\n  max_epochs: {planned}\n")
+    return folder
+
+
+def test_a_run_is_finished_by_the_training_record_of_its_last_iteration(tmp_path: Path) -> None:
+    assert is_finished(write_run(tmp_path / "all", "0.1,1,\n,2,0.5\n0.1,2,\n"))
+    assert not is_finished(write_run(tmp_path / "evaluated only", "0.1,1,\n,2,0.5\n"))
+    assert not is_finished(write_run(tmp_path / "cut off in a write", "0.1,1,\n0.1,2"))
+    assert not is_finished(write_run(tmp_path / "without a limit", "0.1,1,\n0.1,2,\n", planned="-1"))
+    assert not is_finished(tmp_path / "absent")
+
+
+def test_the_final_evaluation_is_the_one_after_the_last_iteration(tmp_path: Path) -> None:
+    run = FinishedRun(4, {"val/greedy_accuracy": {0: 0.1, 3: 0.9}, "val/pass_at_8": {4: 0.7}})
+    found = {figure.metric: figure for figure in figures({"rlsd": [run]}, [])}
+    assert found["greedy accuracy"].n == 0
+    assert str(found["greedy accuracy"]) == ""
+    assert found["pass@8"].mean == 0.7
+    assert math.isnan(found["pass@8"].half_width)  # one seed tells nothing of a spread
+    assert "hollow" not in found  # no run has it
+
+
+def test_an_interrupted_sweep_leaves_no_process_and_a_running_one_is_not_doubled(program: Path, tmp_path: Path) -> None:
+    grid = Grid(tmp_path / "sweep", ["rlvr"], [0], ["--iterations", "2", "--slow", "1"])
+    first = Processes(grid.runs, grid.flags, 1, program)
+    first.advance()
+    folder = grid.runs[0].folder
+    try:
+        deadline = time.monotonic() + 20
+        while finished_iterations(read_history(folder)) < 1 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        with pytest.raises(ValueError, match="still writing"):
+            Processes(grid.runs, grid.flags, 1, program).advance()
+    finally:
+        first.stop()
+    first.advance()
+    assert first.states == {grid.runs[0]: State.FAILED}
+    assert first.exit_codes[grid.runs[0]] != 0
+    assert not is_finished(folder)
+
+
+def test_children_share_the_cores_and_do_not_inherit_a_run_folder() -> None:
+    cores = os.cpu_count() or 1
+    assert environment(1, {"RLSD_PL_RUN_DIR": "x", "A": "b"}) == {"OMP_NUM_THREADS": str(cores), "A": "b"}
+    assert environment(10 * cores, {})["OMP_NUM_THREADS"] == "1"
+    assert environment(1, {"OMP_NUM_THREADS": "3"})["OMP_NUM_THREADS"] == "3"
+
+
+@pytest.mark.parametrize(("given", "name"), [("rlsd", "rlsd"), ("a.b.Mine", "Mine"), ("x/my.yaml", "my")])
+def test_folders_are_named_after_objectives(given: str, name: str) -> None:
+    assert objective_name(given) == name
+
+
+def test_the_parent_loads_no_heavy_library() -> None:
+    heavy = "{'torch', 'lightning', 'transformers', 'matplotlib'}"
+    code = f"import sys, rlsd_pl.sweep, rlsd_pl.plots; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_terminating_the_sweep_stops_its_runs(program: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    argv = ["--objectives", "rlvr", "--seeds", "0", "--sweep_dir", str(folder), "--iterations", "2", "--slow", "1"]
+    code = "import sys; from pathlib import Path; from rlsd_pl.sweep import sweep; "
+    code += f"sys.exit(sweep({argv!r}, Path({str(program)!r})))"
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    run = folder / "rlvr" / "seed-0"
+    deadline = time.monotonic() + 20
+    while finished_iterations(read_history(run)) < 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(20) == 128 + signal.SIGTERM
+    rest = Processes(Grid(folder, ["rlvr"], [0], ["--iterations", "2"]).runs, [], 1, program)
+    while rest.left:
+        rest.advance()  # raises if the run of the first sweep still holds its folder
+        time.sleep(0.05)
+    assert is_finished(run)
