@@ -15,7 +15,7 @@ from rlsd_pl.verifiers.mathematics.screen import excess, is_mathematics, symboli
 from rlsd_pl.verifiers.mathematics.text import canonical, squeeze
 from rlsd_pl.verifiers.mathematics.trees import Tree, leaves, parse_tree, same
 from rlsd_pl.verifiers.pool import Limits, WorkerPool
-from rlsd_pl.verifiers.verdicts import failed, invalid, limited, passed, refusal, unless_value
+from rlsd_pl.verifiers.verdicts import broken, failed, invalid, limited, passed, refusal, unless_value
 
 MATH_LIMITS = Limits(wall_seconds=3.0, memory_bytes=1 << 30, request_bytes=1 << 16, reply_bytes=1 << 10)
 
@@ -54,8 +54,9 @@ class MathVerifier(Verifier):
 
     def check(self, problem: Problem) -> str | None:
         """A reference must be there, and must verify against itself."""
-        if problem.answer is None or not problem.answer.strip():
-            return "the reference answer is empty; set Problem.answer"
+        if (reason := reference_fault(problem.answer or "")) is not None:
+            return reason
+        assert problem.answer is not None
         verdict = self._judge({(problem.answer, problem.answer)})[problem.answer, problem.answer]
         if verdict.status is Status.PASS:
             return None
@@ -94,6 +95,8 @@ class MathVerifier(Verifier):
 
 def judge_exactly(answer: str, reference: str, policy: Policy) -> Verdict | None:
     """The verdict of the tiers that need no sympy, or ``None`` if it takes sympy. Bounded string work only."""
+    if (fault := reference_fault(reference)) is not None:
+        return broken("reference_refused", fault)
     if code := excess(answer, reference):
         return limited(code)
     text, target = canonical(answer), canonical(reference)
@@ -123,6 +126,19 @@ def _refused(text: str, target: str, tree: Tree) -> Verdict | None:
     if code := symbolic_excess(text, target):
         return limited(code)
     return failed("unevaluated") if unevaluated(text, target) else None
+
+
+@lru_cache(maxsize=4096)
+def reference_fault(reference: str) -> str | None:
+    """Why nothing can be compared with ``reference``, or ``None``."""
+    if not reference.strip():
+        return "the reference answer is empty; set Problem.answer"
+    try:
+        for leaf in leaves(_reference_tree(canonical(reference))):
+            parse_quantity(leaf)
+    except TooLarge as error:
+        return f"the reference {reference[:80]!r} is too large to compute with ({error}); write it shorter"
+    return None
 
 
 @lru_cache(maxsize=4096)

@@ -34,7 +34,7 @@ def math_case(case: dict[str, Any], problem: Make) -> Setup:
     reference = re.sub(r"^gold ", "", case["task"]).split(", ")[0]
     text = re.sub(r"^(.*) repeated 5000 times$", lambda match: match[1] * 5000, case["input"])
     if text.startswith("answer passed as: "):
-        return MathVerifier(AnswerLine()), problem(reference), [text.replace("answer passed as:", "Answer:"), text]
+        return MathVerifier(AnswerLine()), problem(reference), [text.replace("answer passed as:", "Answer:")]
     return MathVerifier(), problem(reference), [text]
 
 

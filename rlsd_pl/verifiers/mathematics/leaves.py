@@ -53,17 +53,17 @@ def equal_leaves(answer: str, reference: str, policy: Policy) -> bool:
         Undecided: neither spelling, numbers nor words settle it; holds the two expressions without their units.
         TooLarge: a number has too many digits.
     """
-    if squeeze(answer) == squeeze(reference):
+    answer, reference = squeeze(answer).removeprefix("+"), squeeze(reference).removeprefix("+")
+    if answer == reference:
         return True
     right = parse_quantity(reference)
     left = parse_quantity(answer, right.unit if right else "")
     if left and right:
         return equal_quantities(left, right, policy)
-    words = _words(answer), _words(reference)
-    if words != (None, None):
-        return words[0] == words[1]
+    if _words(answer) is not None or _words(reference) is not None:
+        return (_words(answer) or answer.lower()) == (_words(reference) or reference.lower())
     (answer, answer_unit), (reference, reference_unit) = _without_unit(answer), _without_unit(reference)
-    if not _units_agree(answer_unit, reference_unit, policy) or _has_symbols(answer) != _has_symbols(reference):
+    if not _units_agree(answer_unit, reference_unit, policy) or not _symbols_agree(answer, reference):
         return False
     if right is not None and _ARITHMETIC.fullmatch(answer):
         return False  # 6 * 7 restates the question
@@ -107,9 +107,16 @@ def _words(text: str) -> str | None:
         return choice[1]
     if match or (_BARE_WORDS.fullmatch(text) and any(len(word) > 3 for word in text.split())):
         return inner.lower()
-    return "no" if text.lower() == "no" else None
+    return None
 
 
-def _has_symbols(text: str) -> bool:
-    """True if ``text`` holds a variable: a letter that is neither in a command's name nor e nor i."""
-    return any(name not in ("e", "i") for name in _SYMBOL.findall(_NAMES_OF_NO_VARIABLE.sub(" ", text)))
+def _symbols_agree(answer: str, reference: str) -> bool:
+    """A constant is no function of a variable, and ``r`` is not ``R`` (math-verify reads both as ``r``)."""
+    left, right = _symbols(answer), _symbols(reference)
+    other_case = {name.swapcase() for name in left - right if len(name) == 1}
+    return bool(left) == bool(right) and not other_case & (right - left)
+
+
+def _symbols(text: str) -> set[str]:
+    """Variables in ``text``: letters that are neither in a command's name nor e nor i."""
+    return set(_SYMBOL.findall(_NAMES_OF_NO_VARIABLE.sub(" ", text))) - {"e", "i"}

@@ -104,6 +104,8 @@ def _is_known_unit(word: str) -> bool:
 def canonical_unit(words: str, power: str = "") -> str:
     """One spelling of a unit: ``square inches`` and ``inches^2`` are both ``in^2``."""
     names = [_canonical_word(word) for word in re.findall(r"[A-Za-z$%/]+", words)]
+    if inner := re.search(r"(\d)$", words.strip()):
+        power = inner[1]
     for prefix, exponent in (("sq", "2"), ("cu", "3")):
         if prefix in names:
             names.remove(prefix)
@@ -113,7 +115,7 @@ def canonical_unit(words: str, power: str = "") -> str:
 
 def _canonical_word(word: str) -> str:
     word = word.lower()
-    singular = word.removesuffix("s") if len(word) > 3 else word
+    singular = word.removesuffix("s") if len(word) > 2 else word
     return _UNIT_WORDS.get(word, _UNIT_WORDS.get(singular, singular))
 
 

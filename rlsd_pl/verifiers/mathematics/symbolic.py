@@ -46,9 +46,8 @@ def equal_expressions(answer: str, reference: str, tolerance: float) -> bool:
     if isinstance(left, sympy.Expr) and isinstance(right, sympy.Expr):
         return _equal_values(left, right, tolerance)
     if isinstance(left, sympy.MatrixBase) and isinstance(right, sympy.MatrixBase):
-        return left.shape == right.shape and all(
-            _equal_values(a, b, tolerance) for a, b in zip(left, right, strict=True)
-        )
+        entries = zip(left.flat(), right.flat(), strict=False)
+        return left.shape == right.shape and all(_equal_values(a, b, tolerance) for a, b in entries)
     if any(isinstance(side, sympy.Expr | sympy.MatrixBase) for side in (left, right)):
         return False
     # Relations and sets that the trees do not cover. No timeout here: the parent holds the clock.
@@ -69,7 +68,9 @@ def read(text: str) -> Any:
 
 
 def _exact(expression: Any) -> Any:
-    """Decimals as the rational numbers that were written, not the nearest float."""
+    """Decimals as the rational numbers that were written, not the nearest float; matrices multiplied out."""
+    if isinstance(expression, sympy.MatrixExpr):
+        expression = expression.as_explicit()
     floats = expression.atoms(sympy.Float) if isinstance(expression, sympy.Basic) else ()
     return expression.xreplace({number: sympy.Rational(str(number)) for number in floats}) if floats else expression
 

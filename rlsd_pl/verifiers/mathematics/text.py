@@ -31,6 +31,15 @@ _SYNONYMS = {
     r"\lvert": "|", r"\rvert": "|", r"\vert": "|",
 }  # fmt: skip
 _COMMAND = re.compile(r"\\(?:[A-Za-z]+|[$%])")
+_ROW_GAP = re.compile(r"\\\\ ?\[[^\[\]]*\]")
+_SPELLINGS = (
+    (re.compile(r"\\text ?\{ ?([-+\d.,/]+) ?\}"), r"\1"),
+    (re.compile(r"\\\{ ?\\\}"), r"\\emptyset"),
+    (re.compile(r"\\mathbb ?\{?R\}?"), r"(-\\infty,\\infty)"),
+    (re.compile(r"\\begin ?\{array\} ?\{[^{}]*\}"), r"\\begin{matrix}"),
+    (re.compile(r"\\end ?\{array\}"), r"\\end{matrix}"),
+)
+_IDLE_SPACE = re.compile(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])|(?<=\d) (?=[A-Za-z])|(?<=[A-Za-z]) (?=\d)")
 _SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)")
 _HALF_SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(?=\{)")
 _BRACED_SHORT_FRACTION = re.compile(r"(\\frac\s*\{[^{}]*\})\s*(\d)")
@@ -47,17 +56,19 @@ def canonical(text: str) -> str:
     text = _SIZES.sub("", text)
     text = _GROUPING.sub("", _THIN.sub("", text))
     text = _COMMAND.sub(lambda match: _SYNONYMS.get(match[0], match[0]), text)
-    text = _SPACES.sub(" ", text)
+    text = _SPACES.sub(" ", _ROW_GAP.sub(r"\\\\", text))
+    for pattern, spelling in _SPELLINGS:
+        text = pattern.sub(spelling, text)
     text = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", text)
     text = _HALF_SHORT_FRACTION.sub(r"\\frac{\1}", text)
     text = _BRACED_SHORT_FRACTION.sub(r"\1{\2}", text)
     text = _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
-    return strip_group(text.strip().rstrip(".,;:").strip())
+    return strip_group(text.strip().rstrip(".,;:").lstrip("= ").strip())
 
 
 def squeeze(text: str) -> str:
     """``text`` without the spaces that separate nothing: two answers with one squeezed form are the same answer."""
-    return re.sub(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])", "", text)
+    return _IDLE_SPACE.sub("", text)
 
 
 def strip_group(text: str) -> str:

@@ -49,7 +49,7 @@ _VARIABLE = re.compile(r"[A-Za-z]|\\[a-z]+")
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A leaf with ``text``, or a node with ``children``."""
+    """A leaf with ``text``, or a node with ``children``; matrices and equations keep their text too."""
 
     kind: Kind
     text: str = ""
@@ -64,7 +64,15 @@ def parse_tree(text: str, depth: int = 0) -> Tree:
     """Read one canonical line. What has no structure is a leaf."""
     text = strip_group(text.strip())
     if depth < _MAX_DEPTH:
-        for read in (_read_union, _read_list, _read_matrix, _read_delimited, _read_inequality, _read_equation):
+        for read in (
+            _read_union,
+            _read_list,
+            _read_matrix,
+            _read_delimited,
+            _read_plus_minus,
+            _read_inequality,
+            _read_equation,
+        ):
             if (tree := read(text, depth)) is not None:
                 return tree
     return Tree(Kind.LEAF, text)
@@ -74,7 +82,8 @@ def same(answer: Tree, reference: Tree, equal: Equal) -> bool:
     """True if two trees have one shape and equal leaves; sets and unions compare in any order."""
     answer, reference = _unwrapped(answer, reference), _unwrapped(reference, answer)
     if answer.kind is not reference.kind:
-        return False
+        # A number times a matrix is a leaf.
+        return all(r"\begin" in tree.text for tree in (answer, reference)) and equal(answer.text, reference.text)
     if answer.kind is Kind.LEAF:
         return equal(answer.text, reference.text)
     if len(answer.children) != len(reference.children):
@@ -104,6 +113,8 @@ def _unwrapped(tree: Tree, other: Tree) -> Tree:
 
 
 def _same_unordered(answers: tuple[Tree, ...], references: tuple[Tree, ...], equal: Equal) -> bool:
+    if len(_names(answers) | _names(references)) > 1 and _names(answers) != _names(references):
+        return False  # x = 1, y = 2 is not 1, 2
     remaining = list(answers)
     for reference in references:
         found = next((i for i, answer in enumerate(remaining) if same(answer, reference, equal)), None)
@@ -111,6 +122,12 @@ def _same_unordered(answers: tuple[Tree, ...], references: tuple[Tree, ...], equ
             return False
         del remaining[found]
     return True
+
+
+def _names(trees: tuple[Tree, ...]) -> set[str]:
+    """What the equations among ``trees`` assign to; the roots x_1 and x_2 are two values of x."""
+    assigned = (_ASSIGNED.fullmatch(tree.text) for tree in trees if tree.kind is Kind.EQUATION)
+    return {squeeze(match[1]).partition("_")[0] for match in assigned if match}
 
 
 def _same_equation(answer: Tree, reference: Tree, equal: Equal) -> bool:
@@ -141,9 +158,7 @@ def _read_list(text: str, depth: int) -> Tree | None:
     if plain == text and _GROUPED_NUMBER.fullmatch(text):
         return None
     parts = [part for part in split_top(plain, ",") if part]
-    if len(parts) < 2:
-        return _plus_minus(text, depth)
-    return _set(parts, depth)
+    return _set(parts, depth) if len(parts) > 1 else None
 
 
 def _set(parts: list[str], depth: int) -> Tree | None:
@@ -159,7 +174,7 @@ def _expand(parts: list[str]) -> list[str]:
     ]
 
 
-def _plus_minus(text: str, depth: int) -> Tree | None:
+def _read_plus_minus(text: str, depth: int) -> Tree | None:
     if text.count(r"\pm") != 1 or "=" in text:
         return None
     return _set([text], depth)
@@ -174,7 +189,7 @@ def _read_matrix(text: str, depth: int) -> Tree | None:
     children = [_node(Kind.ROW, split_top(row, "&"), depth) for row in rows]
     if any(child is None for child in children):
         return None
-    return Tree(_MATRICES[match[1]], children=tuple(child for child in children if child is not None))
+    return Tree(_MATRICES[match[1]], text, tuple(child for child in children if child is not None))
 
 
 def _read_delimited(text: str, depth: int) -> Tree | None:
