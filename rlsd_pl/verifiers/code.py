@@ -21,7 +21,7 @@ from rlsd_pl.verifiers.code_tasks import (
     refuse_program,
     seed_of,
 )
-from rlsd_pl.verifiers.code_verdicts import function_verdict, script_output
+from rlsd_pl.verifiers.code_verdicts import function_verdict, guarded, script_output
 from rlsd_pl.verifiers.extraction import WRONG, ExtractionRule
 from rlsd_pl.verifiers.sandbox import Job, Level, Limits, Run, open_sandbox, run_jobs
 from rlsd_pl.verifiers.verdicts import broken, failed, invalid, passed
@@ -69,7 +69,8 @@ class CodeVerifier(Verifier):
 
     def _run(self, jobs: list[Job[Verdict]]) -> list[Verdict]:
         level = {"sandbox_level": float(self.sandbox.level)}
-        return [replace(verdict, metrics=level) for verdict in run_jobs(jobs, self.sandbox, self.concurrency)]
+        verdicts = run_jobs(map(guarded, jobs), self.sandbox, self.concurrency)
+        return [replace(verdict, metrics=level) for verdict in verdicts]
 
     def _judge_text(self, text: str, problem: Problem) -> Job[Verdict]:
         found = self.rule.extract(text)

@@ -7,12 +7,20 @@ import signal
 from typing import Any
 
 from rlsd_pl.types import Status, Verdict
-from rlsd_pl.verifiers.sandbox import Finished, Stop
+from rlsd_pl.verifiers.sandbox import Finished, Job, Stop
 from rlsd_pl.verifiers.verdicts import broken, failed, limited, verdict
 
 _RESOURCE_SIGNALS = frozenset({signal.SIGXCPU, signal.SIGKILL})
 """SIGKILL is what the kernel sends at the hard CPU limit, and when memory runs out."""
 READY = b"ready\n"
+
+
+def guarded(job: Job[Verdict]) -> Job[Verdict]:
+    """``job``, with an exception of the verifier's own code turned into the verdict ``error``."""
+    try:
+        return (yield from job)
+    except Exception as error:
+        return broken("verifier", f"{type(error).__name__}: {error}")
 
 
 def stopped(finished: Finished) -> Verdict | None:

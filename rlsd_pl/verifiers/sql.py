@@ -11,6 +11,7 @@ from pathlib import Path
 from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.code_extraction import FencedBlock
+from rlsd_pl.verifiers.code_verdicts import guarded
 from rlsd_pl.verifiers.extraction import WRONG, ExtractionRule
 from rlsd_pl.verifiers.sandbox import Job, Level, Limits, open_sandbox, run_jobs
 from rlsd_pl.verifiers.sql_compare import Columns
@@ -74,7 +75,7 @@ class SQLVerifier(Verifier):
         self._prepare(problems)
         jobs = [self._judge(text, problem) for text, problem in zip(texts, problems, strict=True)]
         level = {"sandbox_level": float(self.sandbox.level)}
-        verdicts = run_jobs(jobs, self.sandbox, self.concurrency)
+        verdicts = run_jobs(map(guarded, jobs), self.sandbox, self.concurrency)
         return [replace(verdict, metrics={**level, **verdict.metrics}) for verdict in verdicts]
 
     def check(self, problem: Problem) -> str | None:

@@ -179,3 +179,16 @@ def test_check_accepts(verifier: CodeVerifier) -> None:
 def test_task_without_tests_is_an_error_never_a_score(verifier: CodeVerifier) -> None:
     verdict = judge(verifier, "def add(a, b): return a + b", tests=[], entry_point="add")
     assert (verdict.reward, verdict.status) == (0.0, Status.ERROR)
+
+
+def test_failures_of_the_verifier_itself_are_errors(verifier: CodeVerifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError("no processes left")
+
+    monkeypatch.setattr("subprocess.Popen.__init__", fails)
+    verdict = judge(verifier, "def add(a, b): return a + b")
+    assert verdict.status is Status.ERROR
+    assert "no processes left" in verdict.detail
+    monkeypatch.undo()
+    monkeypatch.setattr("rlsd_pl.verifiers.code.function_verdict", fails)
+    assert judge(verifier, "def add(a, b): return a + b").status is Status.ERROR

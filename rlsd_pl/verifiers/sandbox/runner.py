@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from rlsd_pl.verifiers.sandbox.process import Process
-from rlsd_pl.verifiers.sandbox.sandbox import Sandbox
+from rlsd_pl.verifiers.sandbox.sandbox import Sandbox, SandboxUnavailableError
 
 T = TypeVar("T")
 _CHUNK = 1 << 16
@@ -127,7 +127,7 @@ class _Scheduler(Generic[T]):
             try:
                 self._active[index] = _Active(request, self._sandbox, selector, self._stderr)
                 return
-            except OSError as error:
+            except (OSError, SandboxUnavailableError) as error:
                 finished = Finished(Stop.NOT_STARTED, message=f"{type(error).__name__}: {error}")
 
     def _wait(self, selector: selectors.BaseSelector) -> None:
