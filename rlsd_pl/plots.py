@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rlsd_pl.runs import History, read_history
 
@@ -33,8 +32,24 @@ COMPARED = {
 SHARES = ("val/", "leakage/", "rollout/reward")
 """Beginnings of series that lie in [0, 1]."""
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's palette, which colour-blind readers can tell apart; the strongest first."""
+
+class Style(NamedTuple):
+    """How one objective is drawn."""
+
+    colour: str
+    dashes: str
+
+
+STYLES = (
+    Style("#0072B2", "-"),
+    Style("#D55E00", "--"),
+    Style("#009E73", "-."),
+    Style("#CC79A7", ":"),
+    Style("#E69F00", "-"),
+    Style("#56B4E9", "--"),
+    Style("#000000", "-."),
+)
+"""Okabe and Ito's palette, which colour-blind readers can tell apart; dashes let curves that coincide both show."""
 
 
 def plot_run(folder: Path) -> Path:
@@ -70,47 +85,59 @@ def plot_comparison(histories: Mapping[str, Sequence[History]], path: Path) -> P
         path: of the PNG.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     shown = [key for key in COMPARED if any(key in history for runs in histories.values() for history in runs)]
     columns = 3
     rows = -(-(len(shown) + 1) // columns)  # one place is the legend's
-    figure = Figure(figsize=(3.6 * columns, 2.8 * rows), layout="constrained")
+    figure = Figure(figsize=(3.6 * columns, 2.7 * rows), layout="constrained")
     for position, key in enumerate(shown, start=1):
         axes = figure.add_subplot(rows, columns, position)
-        for i, (name, runs) in enumerate(histories.items()):
-            series = [history[key] for history in runs if key in history]
-            _draw_band(axes, series, f"{name} (n = {len(runs)})", COLOURS[i % len(COLOURS)])
+        for i, runs in enumerate(histories.values()):
+            _draw_band(axes, [history[key] for history in runs if key in history], STYLES[i % len(STYLES)])
         axes.set(xlabel="iteration", ylabel=COMPARED[key])
         axes.set_xlim(left=0)
-        axes.set_ylim(*((0, 1.02) if key.startswith(SHARES) else (0, None)))
+        if key.startswith(SHARES):
+            axes.set_ylim(0, 1.02)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-    legend = figure.add_subplot(rows, columns, len(shown) + 1)
-    legend.set_axis_off()
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    legend.legend(handles, labels, loc="center", frameon=False, title="mean and 95 % t-interval over seeds")
+    _draw_legend(
+        figure.add_subplot(rows, columns, len(shown) + 1),
+        [f"{name} (n = {len(runs)})" for name, runs in histories.items()],
+    )
     figure.savefig(path, dpi=200)
     return path
 
 
-def _draw_band(axes: Axes, series: Sequence[Mapping[int, float]], label: str, colour: str) -> None:
-    # Only where every run has a value: a mean whose runs change along the curve shows steps that none of them took.
-    shared = sorted(set.intersection(*(set(values) for values in series))) if series else []
+def _draw_band(axes: Axes, series: Sequence[Mapping[int, float]], style: Style) -> None:
     import torch
 
     from rlsd_pl.functional import mean_interval
 
+    # Only where every run has a value: a mean whose runs change along the curve shows steps that none of them took.
+    shared = sorted(set.intersection(*(set(values) for values in series))) if series else []
     bands = [mean_interval(torch.tensor([values[x] for values in series], dtype=torch.float64)) for x in shared]
-    means = [band.mean for band in bands]
-    axes.plot(
-        shared, means, color=colour, label=label, linewidth=1.6, marker="o" if len(shared) < 30 else "", markersize=3
-    )
-    if not any(math.isnan(band.half_width) for band in bands):
-        axes.fill_between(
-            shared,
-            [band.mean - band.half_width for band in bands],
-            [band.mean + band.half_width for band in bands],
-            color=colour,
-            alpha=0.15,
-            linewidth=0,
+    axes.plot(shared, [band.mean for band in bands], linewidth=1.7, color=style.colour, linestyle=style.dashes)
+    if len(series) > 1:
+        lower = [band.mean - band.half_width for band in bands]
+        upper = [band.mean + band.half_width for band in bands]
+        axes.fill_between(shared, lower, upper, color=style.colour, alpha=0.15, linewidth=0)
+
+
+def _draw_legend(axes: Axes, labels: Sequence[str]) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    styles = [STYLES[i % len(STYLES)] for i in range(len(labels))]
+    handles = [
+        (
+            Patch(color=s.colour, alpha=0.15, linewidth=0),
+            Line2D([], [], linewidth=1.7, color=s.colour, linestyle=s.dashes),
         )
+        for s in styles
+    ]
+    axes.set_axis_off()
+    axes.legend(
+        handles, labels, loc="center", frameon=False, handlelength=3.0, title="mean and 95 % t-interval\nover seeds"
+    )
