@@ -7,7 +7,8 @@ See docs/verifiers-sandbox.md for the levels, what each one stops, and what is n
 """
 
 from rlsd_pl.verifiers.sandbox.limits import Limits
-from rlsd_pl.verifiers.sandbox.runner import Finished, Job, Run, Stop, run, run_jobs
+from rlsd_pl.verifiers.sandbox.runner import run, run_jobs
+from rlsd_pl.verifiers.sandbox.runs import Finished, Job, Run, Stop
 from rlsd_pl.verifiers.sandbox.sandbox import Level, Sandbox, SandboxUnavailableError
 from rlsd_pl.verifiers.sandbox.selftest import Isolation, detect, failure, open_sandbox
 

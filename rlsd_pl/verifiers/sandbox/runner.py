@@ -1,4 +1,4 @@
-"""Runs sandboxed programs side by side from one thread: the parent's clock, byte caps, kill and reap.
+"""Runs sandboxed programs side by side from one thread.
 
 A job is a generator that yields a :class:`Run`, is sent its :class:`Finished`, and returns its result. Nothing here
 waits for the end of a stream without a deadline, and no model output is parsed.
@@ -6,75 +6,17 @@ waits for the end of a stream without a deadline, and no model output is parsed.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import selectors
 import subprocess
 import time
-from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
-from rlsd_pl.verifiers.sandbox.process import Process
+from rlsd_pl.verifiers.sandbox.active import ActiveRun
+from rlsd_pl.verifiers.sandbox.runs import Finished, Job, Run, Stop
 from rlsd_pl.verifiers.sandbox.sandbox import Sandbox, SandboxUnavailableError
 
 T = TypeVar("T")
-_CHUNK = 1 << 16
-_EXIT_GRACE_S = 0.05
-_POLL_S = 0.002
-
-
-class Stop(StrEnum):
-    """Why a run is over."""
-
-    ENDED = "ended"
-    WALL = "wall_clock"
-    OUTPUT = "output_size"
-    NOT_STARTED = "not_started"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One program, or two that talk.
-
-    Attributes:
-        program: module of ``inside/`` whose stdout the parent reads.
-        input: bytes for its stdin.
-        companion: module of ``inside/`` that serves it: the program gets the write end of the companion's stdin and
-            the read end of its stdout as the two descriptors ``keep`` of its settings.
-        files: what the program may open before it is confined.
-        one_line: over after the first line of output; the end of the stream is not waited for.
-    """
-
-    program: str
-    input: bytes = b""
-    companion: str | None = None
-    files: Sequence[Path] = ()
-    one_line: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """What became of a run.
-
-    Attributes:
-        stop: why it is over.
-        output: the program's stdout, at most ``limits.output_bytes``.
-        signal: signal that ended the program, if one did before the parent's own kill.
-        companion_signal: the same for the companion.
-        message: what went wrong, where ``stop`` is ``not_started``.
-    """
-
-    stop: Stop
-    output: bytes = b""
-    signal: int | None = None
-    companion_signal: int | None = None
-    message: str = ""
-
-
-Job = Generator[Run, Finished, T]
 
 
 def run(request: Run, sandbox: Sandbox, stderr: int = subprocess.DEVNULL) -> Finished:
@@ -94,7 +36,7 @@ def run_jobs(jobs: Iterable[Job[T]], sandbox: Sandbox, concurrency: int, stderr:
 class _Scheduler(Generic[T]):
     def __init__(self, sandbox: Sandbox, stderr: int) -> None:
         self._sandbox, self._stderr = sandbox, stderr
-        self._active: dict[int, _Active] = {}
+        self._active: dict[int, ActiveRun] = {}
         self._results: dict[int, T] = {}
 
     def drive(self, jobs: list[Job[T]], concurrency: int) -> list[T]:
@@ -125,7 +67,7 @@ class _Scheduler(Generic[T]):
                 self._results[index] = stop.value
                 return
             try:
-                self._active[index] = _Active(request, self._sandbox, selector, self._stderr)
+                self._active[index] = ActiveRun(request, self._sandbox, selector, self._stderr)
                 return
             except (OSError, SandboxUnavailableError) as error:
                 finished = Finished(Stop.NOT_STARTED, message=f"{type(error).__name__}: {error}")
@@ -136,128 +78,3 @@ class _Scheduler(Generic[T]):
         wake = min(active.wake_at() for active in self._active.values())
         for key, _ in selector.select(max(0.0, wake - time.monotonic())):
             key.data()
-
-
-class _Active:
-    """A run in progress."""
-
-    def __init__(self, request: Run, sandbox: Sandbox, selector: selectors.BaseSelector, stderr: int) -> None:
-        self._selector = selector
-        self._pending = memoryview(request.input)
-        self._output = bytearray()
-        self._one_line = request.one_line
-        self._cap = sandbox.limits.output_bytes
-        self._stop: Stop | None = None
-        self._deadline = time.monotonic() + sandbox.limits.wall_seconds
-        self._companion: Process | None = None
-        with contextlib.ExitStack() as handed_over:
-            keep: tuple[int, ...] = ()
-            if request.companion is not None:
-                keep = self._start_companion(request.companion, sandbox, handed_over)
-            self._start(request, sandbox, keep, stderr, handed_over)
-
-    def _start_companion(self, program: str, sandbox: Sandbox, handed_over: contextlib.ExitStack) -> tuple[int, int]:
-        requests, to_companion = _pipe(handed_over)
-        from_companion, replies = _pipe(handed_over)
-        self._companion = Process(sandbox, program, stdin=requests, stdout=replies)
-        return to_companion, from_companion
-
-    def _start(
-        self, request: Run, sandbox: Sandbox, keep: tuple[int, ...], stderr: int, handed_over: contextlib.ExitStack
-    ) -> None:
-        with contextlib.ExitStack() as on_failure:
-            if self._companion is not None:
-                on_failure.callback(self._companion.end)
-            stdin, self._stdin = os.pipe()
-            handed_over.callback(os.close, stdin)
-            on_failure.callback(os.close, self._stdin)
-            self._stdout, stdout = os.pipe()
-            handed_over.callback(os.close, stdout)
-            on_failure.callback(os.close, self._stdout)
-            self._program = Process(
-                sandbox, request.program, stdin=stdin, stdout=stdout, stderr=stderr, keep=keep, files=request.files
-            )
-            on_failure.pop_all()
-        for descriptor, event, react in (
-            (self._stdin, selectors.EVENT_WRITE, self._write),
-            (self._stdout, selectors.EVENT_READ, self._read),
-        ):
-            os.set_blocking(descriptor, False)
-            self._selector.register(descriptor, event, react)
-
-    def wake_at(self) -> float:
-        """When this run wants to be looked at, whether or not a descriptor is ready."""
-        return time.monotonic() + _POLL_S if self._stop is not None else self._deadline
-
-    def finished(self) -> Finished | None:
-        """The outcome once it is known; by then nothing of the run is left."""
-        now = time.monotonic()
-        if self._stop is None and now >= self._deadline:
-            self._over(Stop.WALL)
-        if self._stop is None:
-            return None
-        processes = [process for process in (self._program, self._companion) if process is not None]
-        if now < self._deadline and not all(process.exited() for process in processes):
-            return None
-        # read before the kill, whose own signal says nothing
-        signals = [process.signal if process.exited() else None for process in processes]
-        self.close()
-        return Finished(self._stop, bytes(self._output), signals[0], signals[1] if len(signals) > 1 else None)
-
-    def close(self) -> None:
-        """Kill, reap, and close every descriptor."""
-        self._close_stdin()
-        self._close_stdout()
-        for process in (self._program, self._companion):
-            if process is not None:
-                process.end()
-
-    def _over(self, stop: Stop) -> None:
-        """The outcome is decided; an orderly exit gets a short grace so that its signal can be read."""
-        self._stop = stop
-        grace = _EXIT_GRACE_S if stop is Stop.ENDED else 0.0
-        self._deadline = min(self._deadline, time.monotonic() + grace)
-        self._close_stdin()
-        self._close_stdout()
-
-    def _write(self) -> None:
-        try:
-            self._pending = self._pending[os.write(self._stdin, self._pending[:_CHUNK]) :]
-        except BlockingIOError:
-            return
-        except OSError:
-            self._pending = memoryview(b"")
-        if not self._pending:
-            self._close_stdin()
-
-    def _read(self) -> None:
-        try:
-            chunk = os.read(self._stdout, _CHUNK)
-        except BlockingIOError:
-            return
-        self._output += chunk
-        if not chunk or (self._one_line and b"\n" in chunk):
-            self._over(Stop.ENDED)
-        elif len(self._output) > self._cap:
-            del self._output[self._cap :]
-            self._over(Stop.OUTPUT)
-
-    def _close_stdin(self) -> None:
-        if self._stdin >= 0:
-            self._selector.unregister(self._stdin)
-            os.close(self._stdin)
-            self._stdin = -1
-
-    def _close_stdout(self) -> None:
-        if self._stdout >= 0:
-            self._selector.unregister(self._stdout)
-            os.close(self._stdout)
-            self._stdout = -1
-
-
-def _pipe(handed_over: contextlib.ExitStack) -> tuple[int, int]:
-    """A pipe whose two ends are closed here once the children have them."""
-    reader, writer = os.pipe()
-    handed_over.callback(os.close, reader)
-    handed_over.callback(os.close, writer)
-    return reader, writer

@@ -18,7 +18,8 @@ from typing import IO, Any
 
 from rlsd_pl.verifiers.sandbox import interpreter
 from rlsd_pl.verifiers.sandbox.limits import Limits
-from rlsd_pl.verifiers.sandbox.runner import Finished, Run, run
+from rlsd_pl.verifiers.sandbox.runner import run
+from rlsd_pl.verifiers.sandbox.runs import Finished, Run
 from rlsd_pl.verifiers.sandbox.sandbox import INSIDE, Level, Sandbox, SandboxUnavailableError
 
 _log = logging.getLogger(__name__)
