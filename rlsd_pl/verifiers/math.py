@@ -17,7 +17,7 @@ from rlsd_pl.verifiers.mathematics.trees import Tree, leaves, parse_tree, same
 from rlsd_pl.verifiers.pool import Limits, WorkerPool
 from rlsd_pl.verifiers.verdicts import broken, failed, invalid, limited, passed, refusal, unless_value
 
-MATH_LIMITS = Limits(wall_seconds=3.0, memory_bytes=1 << 30, request_bytes=1 << 16, reply_bytes=1 << 10)
+MATH_LIMITS = Limits(wall_seconds=5.0, memory_bytes=1 << 30, request_bytes=1 << 16, reply_bytes=1 << 10)
 
 
 class MathVerifier(Verifier):
@@ -131,7 +131,7 @@ def _refused(text: str, target: str, tree: Tree) -> Verdict | None:
 @lru_cache(maxsize=4096)
 def reference_fault(reference: str) -> str | None:
     """Why nothing can be compared with ``reference``, or ``None``."""
-    if not reference.strip():
+    if not canonical(reference):
         return "the reference answer is empty; set Problem.answer"
     try:
         for leaf in leaves(_reference_tree(canonical(reference))):

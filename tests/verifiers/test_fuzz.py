@@ -27,7 +27,7 @@ from rlsd_pl.verifiers import (
 )
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.json_schema import JSONAnswerVerifier
-from rlsd_pl.verifiers.math import judge_exactly
+from rlsd_pl.verifiers.math import judge_exactly, reference_fault
 from rlsd_pl.verifiers.mathematics.leaves import Policy
 from rlsd_pl.verifiers.pool import Limits
 from rlsd_pl.verifiers.tool_calls import ReActCalls
@@ -137,4 +137,7 @@ def test_the_exact_tiers_take_any_answer(text: str) -> None:
 def test_an_answer_that_is_its_reference_passes_or_is_refused(text: str) -> None:
     verdict = judge_exactly(text, text, Policy())
     assert verdict is not None
-    assert verdict.status in (Status.PASS, Status.LIMIT, Status.INVALID)
+    if reference_fault(text):
+        assert verdict.status is Status.ERROR
+    else:
+        assert verdict.status in (Status.PASS, Status.LIMIT)

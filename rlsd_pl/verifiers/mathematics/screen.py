@@ -16,7 +16,7 @@ _LARGE_ARGUMENT = re.compile(r"\d{5,}")
 
 _ALPHABET = re.compile(r"[\x20-\x7e]*")
 _CODE = re.compile(
-    r"__|[\"`@#]|(?<![A-Za-z)}'])'|[A-Za-z]{2,}\.[A-Za-z]|\b(?:lambda|import)\b"
+    r"__|[\"`@#]|(?<![A-Za-z0-9)}'])'|[A-Za-z]{2,}\.[A-Za-z]|\b(?:lambda|import)\b"
     r"|(?<![\\A-Za-z])(?!(?:sin|cos|tan|cot|sec|csc|log|exp|sqrt|arcsin|arccos|arctan|gcd|lcm|max|min|det|mod)\b)"
     r"[A-Za-z]{3,}[(\[]"
 )
