@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rlsd_pl.runs import History, read_history
 
@@ -37,7 +37,7 @@ class Style(NamedTuple):
     """How one objective is drawn."""
 
     colour: str
-    dashes: str
+    dashes: Literal["-", "--", "-.", ":"]
 
 
 STYLES = (
