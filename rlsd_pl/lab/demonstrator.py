@@ -22,8 +22,7 @@ HINT_SEPARATOR = "|"
 def hinted_prompt(prompt: str, privileged: str) -> str:
     """A prompt that carries privileged text, the Jinja template ``{{ privileged }}|{{ prompt }}``.
 
-    The hint comes first, so that the expression stands at the same distance from the completion with and without it:
-    a small model learns to read hints several times faster that way.
+    The hint comes first, so that the expression stands at the same distance from the completion with and without it.
     """
     return f"{privileged}{HINT_SEPARATOR}{prompt}"
 
