@@ -51,7 +51,7 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Leave with status 2."""
-        fail(f"{' '.join(message.split())}\nSee --help for the options that matter, --help-all for every one.")
+        fail(f"{readable(message)}\nSee --help for the options that matter, --help-all for every one.")
         raise AssertionError
 
 
@@ -141,8 +141,18 @@ def build(argv: Sequence[str]) -> FitCLI:
         args, run = RunFolder.from_arguments(list(argv), chosen_presets(argv))
         return FitCLI(expand(args), run)
     except (ValueError, OSError, ImportError) as error:
-        fail(str(error))
+        fail(readable(str(error)))
         raise AssertionError from error
+
+
+def readable(message: str) -> str:
+    """The reasons inside jsonargparse's account of every type that it tried."""
+    lines = [line.strip() for line in message.splitlines()]
+    if not any("Union subtypes" in line for line in lines):
+        return " ".join(lines)
+    start = [line for line in lines[:1] if line.startswith("Parser key")]
+    reasons = [line.removeprefix("- ") for line in lines if line.startswith("- ") and "Expected a <class" not in line]
+    return " ".join([*start, *reasons[:2]])
 
 
 def fit(argv: Sequence[str] | None = None) -> FitCLI:

@@ -40,7 +40,7 @@ class Reply:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limits:
     """What one worker may use.
 

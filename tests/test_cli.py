@@ -1,0 +1,197 @@
+"""The command line: presets, overrides, help, and mistakes that are told before training starts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from rlsd_pl.presets import CONFIGS, GROUPS, available, expand
+from rlsd_pl.runs import RUN_DIR_VARIABLE
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def _no_inherited_run_folder(monkeypatch):
+    monkeypatch.delenv(RUN_DIR_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def build(tiny_model, tmp_path, monkeypatch):
+    """Build the parts of a run as fit.py would."""
+    from rlsd_pl.cli import build as build_parts
+
+    monkeypatch.setattr(sys, "argv", ["fit.py"])
+
+    def built(*flags: str):
+        return build_parts([*flags, "--model", str(tiny_model), "--run_dir", str(tmp_path / "run")])
+
+    return built
+
+
+def fails(capsys, action, *arguments) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        action(*arguments)
+    assert stopped.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_preset_has_a_description_and_only_known_keys(group):
+    for name in available(group):
+        text = (CONFIGS / group / f"{name}.yaml").read_text()
+        assert text.startswith("# "), name
+        assert isinstance(yaml.safe_load(text), dict)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(p.relative_to(CONFIGS).as_posix() for p in CONFIGS.rglob("*.yaml")), ids=lambda p: p
+)
+def test_every_yaml_in_configs_parses_through_the_cli(path, build, problem_file):
+    flags = ["--config", str(CONFIGS / path), "--trainer.accelerator", "cpu", "--trainer.precision", "32"]
+    if path.startswith("task/") and "task.path" in (CONFIGS / path).read_text():
+        flags += ["--task.path", str(problem_file)]
+    cli = build(*flags)
+    assert cli.trainer.max_epochs > 0
+
+
+def test_flags_override_presets_with_types(build):
+    cli = build(
+        *("--objective", "rlsd", "--objective.epsilon_w", "0.3", "--data.group_size", "4", "--optimizer.lr", "3e-5"),
+        *("--teacher", "periodic", "--teacher.every", "3", "--trainer.max_epochs", "7", "--model.lora.r", "2"),
+    )
+    module, data = cli.model, cli.datamodule
+    assert module.objective.epsilon_w == 0.3
+    assert data.sampling.completions == 4
+    assert module.make_optimizer([__import__("torch").nn.Parameter()]).defaults["lr"] == 3e-5
+    assert module.teacher.every == 3
+    assert cli.trainer.max_epochs == 7
+    assert module.lora.r == 2
+
+
+def test_parts_of_an_objective_can_be_swapped_by_flag(build):
+    cli = build(
+        *("--objective.strength", "rlsd_pl.objectives.parts.Constant", "--objective.strength.value", "0.7"),
+        *("--objective.reduction", "rlsd_pl.objectives.parts.SequenceMean"),
+        *("--objective.surrogate", "rlsd_pl.objectives.parts.PPOClip", "--objective.surrogate.epsilon_high", "0.4"),
+    )
+    objective = cli.model.objective
+    assert objective.strength(0) == 0.7
+    assert type(objective.reduction).__name__ == "SequenceMean"
+    assert objective.surrogate.epsilon_high == 0.4
+
+
+def test_an_objective_of_ones_own_comes_by_import_path(build, tmp_path, monkeypatch):
+    (tmp_path / "my_objective.py").write_text(
+        "from rlsd_pl.objectives import Objective\n"
+        "from rlsd_pl.types import Credit\n"
+        "class Doubled(Objective):\n"
+        "    def __init__(self, factor: float = 2.0, **kwargs):\n"
+        "        super().__init__(**kwargs)\n"
+        "        self.factor = factor\n"
+        "    def credit(self, batch, iteration):\n"
+        "        return Credit(self.factor * batch.advantages[:, None].expand_as(batch.rollout_logprobs))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    cli = build("--objective", "my_objective.Doubled", "--objective.factor", "3", "--context", "solution")
+    assert cli.model.objective.factor == 3.0
+
+
+def test_the_order_of_presets_is_fixed_and_flags_come_last():
+    arguments = expand(["--data.group_size", "4", "--trainer", "cpu", "--objective=opsd"])
+    files = [a.rpartition("configs/")[2] for a in arguments if a.endswith(".yaml")]
+    assert files == [
+        "default.yaml",
+        "objective/opsd.yaml",
+        "task/lab.yaml",
+        "model/lab.yaml",
+        "engine/transformers.yaml",
+        "trainer/cpu.yaml",
+    ]
+    assert arguments[-2:] == ["--data.group_size", "4"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--objective", "nope"], "expected one of: opsd, rlsd, rlvr"),
+        (["--objective", "rlds"], "Did you mean 'rlsd'?"),
+        (["--objective"], "--objective got no value"),
+        (["--objective.epsilonw", "0.3"], "epsilonw"),
+        (["--objective.epsilon_w", "much"], "epsilon_w"),
+        (["--data.group_size", "-8"], "data.group_size=-8"),
+        (["--data.group_szie", "8"], "group_szie"),
+        (["--trainer.max_epochs", "ten"], "max_epochs"),
+        (["--resume", "/nowhere"], "/nowhere holds no run"),
+        (["--model.name_or_path", "/nowhere"], "No model folder at /nowhere"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_mistakes_are_told_in_one_line_before_training(flags, said, capsys, tmp_path, monkeypatch):
+    from rlsd_pl.cli import build as build_parts
+
+    monkeypatch.chdir(tmp_path)
+    message = fails(capsys, build_parts, flags)
+    assert said in message
+    assert "Traceback" not in message
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "flags", "said"),
+    [
+        ("", [], "is empty"),
+        ('{"prompt": "1+1?", "answer": "2"}\n' * 3, ["--task.prompt_column", "question"], "no column 'question'"),
+        ("not json\n", [], "cannot be read as json"),
+        (None, [], "No file at"),
+    ],
+)
+def test_mistakes_in_data_are_told_before_training(content, flags, said, capsys, tmp_path, tiny_model, monkeypatch):
+    from rlsd_pl.cli import build as build_parts
+
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "rows.jsonl"
+    if content is not None:
+        path.write_text(content)
+    arguments = ["--task", "jsonl", "--task.path", str(path), "--model", str(tiny_model), *flags]
+    assert said in fails(capsys, build_parts, arguments)
+
+
+def test_a_folder_that_holds_a_run_is_refused(capsys, tmp_path, tiny_model):
+    from rlsd_pl.cli import build as build_parts
+
+    (tmp_path / "config.yaml").write_text("{}")
+    said = fails(capsys, build_parts, ["--run_dir", str(tmp_path), "--model", str(tiny_model)])
+    assert "already holds a run" in said
+    assert "--resume" in said
+
+
+def test_help_is_readable_and_loads_no_library():
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(REPOSITORY / "scripts" / "fit.py"), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert time.perf_counter() - start < 60
+    assert "--objective" in done.stdout
+    assert "rlsd (default)" in done.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not {"torch", "lightning", "transformers"} & loaded
+
+
+def test_the_resolved_configuration_can_be_printed(capsys, tmp_path, monkeypatch, tiny_model):
+    from rlsd_pl.cli import build as build_parts
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        build_parts(["--model", str(tiny_model), "--print_config"])
+    assert stopped.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["objective"]["class_path"] == "rlsd_pl.objectives.RLSD"
+    assert json.dumps(printed)
