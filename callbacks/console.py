@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch import LightningModule, Trainer
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from rlsd_pl.datamodule import RolloutDataModule
 from rlsd_pl.engines import OnProgress
+from rlsd_pl.runs import read_history
 
 COLUMNS = {
     "iter": ("iteration", "{:.0f}"),
@@ -108,6 +110,8 @@ class ConsoleReport(ProgressBar):
         if self._shown(trainer):
             parameters = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
             objective = type(pl_module.objective).__name__
+            evaluated = read_history(Path(trainer.default_root_dir))
+            self.before = {key: series[0] for key, series in evaluated.items() if 0 in series}
             self.console.print(
                 f"[bold]{objective}[/] on {type(self._data(trainer).task).__name__}, {parameters:,} trainable parameters, "
                 f"{trainer.world_size} x {trainer.strategy.root_device.type}; run folder {trainer.default_root_dir}"

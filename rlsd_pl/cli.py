@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Optional
+from typing import Any, NoReturn
 
 import torch
 from jsonargparse.typing import PositiveInt
@@ -30,11 +30,13 @@ from rlsd_pl.engines import Engine
 from rlsd_pl.errors import SetupError
 from rlsd_pl.module import PolicyModule
 from rlsd_pl.objectives import Objective
-from rlsd_pl.presets import chosen_presets, expand, fail
+from rlsd_pl.presets import chosen_presets, expand, expand_resumed, fail
 from rlsd_pl.runs import CONFIG_FILE, RunFolder
 from rlsd_pl.tasks.base import Task
 from rlsd_pl.teachers import Teacher
 from rlsd_pl.verifiers.base import Verifier
+
+log = logging.getLogger(__name__)
 
 LINKS = {
     "objective": ("model.objective", Objective),
@@ -63,7 +65,7 @@ class SaveResolvedConfig(SaveConfigCallback):
         self.path = Path(run_dir) / CONFIG_FILE
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """See :meth:`SaveConfigCallback.save_config`. A resumed run keeps the file it started with, under another name."""
+        """See :meth:`SaveConfigCallback.save_config`. A resumed run keeps its earlier file under another name."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
             self.path.replace(self.path.with_name(f"config-until-{int(time.time())}.yaml"))
@@ -85,7 +87,7 @@ class PartsCLI(LightningCLI):
             save_config_callback=save_config_callback,
             save_config_kwargs=save_config_kwargs,
             parser_class=Parser,
-            parser_kwargs={"parser_mode": "omegaconf"},
+            parser_kwargs={"parser_mode": "omegaconf", "allow_abbrev": False},
             seed_everything_default=0,
             args=args,
             run=False,
@@ -98,11 +100,11 @@ class PartsCLI(LightningCLI):
         for key, (target, base) in LINKS.items():
             parser.add_subclass_arguments(base, key, required=True)
             parser.link_arguments(key, target, apply_on="instantiate")
-        for key, kind in {"optimizer": OptimizerCallable, "lr_scheduler": Optional[LRSchedulerCallable]}.items():
+        for key, kind in {"optimizer": OptimizerCallable, "lr_scheduler": LRSchedulerCallable | None}.items():
             parser.add_argument(f"--{key}", type=kind)
             parser.link_arguments(key, f"model.{key}")
         parser.link_arguments("seed_everything", "data.seed")
-        parser.add_argument("--num_threads", type=Optional[PositiveInt], help="CPU threads; one is best for tiny models")
+        parser.add_argument("--num_threads", type=PositiveInt | None, help="CPU threads; one is best for tiny models")
 
     def before_instantiate_classes(self) -> None:
         """Set what the parts find in place."""
@@ -121,7 +123,8 @@ class FitCLI(PartsCLI):
         """A Trainer that writes into the run folder."""
         root = self.run.path
         loggers: list[Logger] = [CSVLogger(root, name="csv"), TensorBoardLogger(root, name="tensorboard")]
-        configured = self.config_init["trainer"].get("logger")
+        settings = self.config_init["trainer"]
+        configured = settings.get("logger")
         extra = configured if isinstance(configured, list) else [configured] if isinstance(configured, Logger) else []
         checkpoint: Callback = ModelCheckpoint(
             dirpath=root / "checkpoints",
@@ -130,7 +133,15 @@ class FitCLI(PartsCLI):
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
-        self.config_init["trainer"]["callbacks"] = [*(self.config_init["trainer"].get("callbacks") or []), checkpoint]
+        if self.run.checkpoint:
+            settings["num_sanity_val_steps"] = 0  # iteration 0 was evaluated when the run began
+        if settings["max_epochs"] % (settings["check_val_every_n_epoch"] or 1):
+            log.warning(
+                "The last iteration will not be evaluated: max_epochs=%d is no multiple of check_val_every_n_epoch=%d.",
+                settings["max_epochs"],
+                settings["check_val_every_n_epoch"],
+            )
+        settings["callbacks"] = [*(settings.get("callbacks") or []), checkpoint]
         return super().instantiate_trainer(default_root_dir=root, logger=[*loggers, *extra], **kwargs)
 
 
@@ -138,8 +149,8 @@ def build(argv: Sequence[str]) -> FitCLI:
     """Parse the arguments of ``fit.py`` and build all parts; exits with one line on a mistake."""
     quiet_libraries()
     try:
-        args, run = RunFolder.from_arguments(list(argv), chosen_presets(argv))
-        return FitCLI(expand(args), run)
+        given, run = RunFolder.from_arguments(list(argv), chosen_presets(argv))
+        return FitCLI(expand_resumed(run.path / CONFIG_FILE, given) if run.checkpoint else expand(given), run)
     except (ValueError, OSError, ImportError) as error:
         fail(readable(str(error)))
         raise AssertionError from error

@@ -60,6 +60,22 @@ def _resolve(config: Path, chosen: Mapping[str, str], rest: list[str]) -> list[s
     return [*(part for file in files for part in ("--config", str(file))), *rest]
 
 
+def expand_resumed(config: Path, argv: Sequence[str]) -> list[str]:
+    """Flags on top of a resumed run's own configuration. Presets would reset what that run had set; only the trainer's
+    may be given, to go on elsewhere.
+
+    Raises:
+        ValueError: for another preset.
+    """
+    named = [group for group in _split(argv)[0] if group != "trainer"]
+    if named:
+        raise ValueError(
+            f"Got --{named[0]} together with --resume; a resumed run keeps what it was started with. Drop it, or change "
+            f"single settings, for example --{named[0]}.SETTING VALUE."
+        )
+    return expand_over(config, argv)
+
+
 def chosen_presets(argv: Sequence[str]) -> dict[str, str]:
     """The value of every preset group, defaults included."""
     return DEFAULTS | _split(argv)[0]

@@ -31,9 +31,7 @@ class RunFolder:
 
     @classmethod
     def from_arguments(cls, argv: list[str], presets: Mapping[str, str]) -> tuple[list[str], RunFolder]:
-        """Take ``--run_dir`` and ``--resume`` out of the arguments.
-
-        A resumed run starts from its own resolved configuration; further flags apply on top of it.
+        """Take ``--run_dir`` and ``--resume`` out of the arguments; ``presets`` name a folder that is not given.
 
         Raises:
             ValueError: if the folder already holds a run, or there is nothing to resume.
@@ -44,10 +42,9 @@ class RunFolder:
             if run_dir is not None:
                 raise ValueError("Got both --run_dir and --resume; a resumed run goes on in its own folder. Drop one.")
             folder = newest_run() if resume == "last" else Path(resume)
-            return ["--config", str(folder / CONFIG_FILE), *argv], cls(folder, str(newest_checkpoint(folder)))
+            return argv, cls(folder, str(newest_checkpoint(folder)))
         path = Path(run_dir) if run_dir else _default_path(presets)
-        started_by_us = os.environ.get(RUN_DIR_VARIABLE) == str(path)
-        if not started_by_us and ((path / CONFIG_FILE).exists() or (path / "checkpoints").exists()):
+        if _is_first_process() and ((path / CONFIG_FILE).exists() or (path / "checkpoints").exists()):
             raise ValueError(
                 f"{path} already holds a run. Set --run_dir to another folder, or --resume {path} to go on with it."
             )
@@ -98,9 +95,13 @@ def newest_run(root: Path = RUNS) -> Path:
     return max(runs, key=lambda path: (path / CONFIG_FILE).stat().st_mtime)
 
 
+def _is_first_process() -> bool:
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
 def _default_path(presets: Mapping[str, str]) -> Path:
-    if inherited := os.environ.get(RUN_DIR_VARIABLE):
-        return Path(inherited)
+    if not _is_first_process() and RUN_DIR_VARIABLE in os.environ:
+        return Path(os.environ[RUN_DIR_VARIABLE])
     if any(name in os.environ for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS")):
         raise ValueError("Processes that a launcher starts must agree on a folder: set --run_dir.")
     task = Path(presets["task"]).stem

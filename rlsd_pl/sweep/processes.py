@@ -99,7 +99,7 @@ class Processes:
             clear(run.folder)  # it was interrupted before the end of its first iteration, or never started
             return [*fit_arguments(run, self.flags), "--run_dir", str(run.folder)]
         # Its own config.yaml holds all flags; giving them again would apply the ones that append twice.
-        return ["--objective", run.objective, "--resume", str(run.folder)]
+        return ["--resume", str(run.folder)]
 
 
 def fit_arguments(run: Run, flags: Sequence[str]) -> list[str]:
