@@ -159,7 +159,9 @@ class ConsoleReport(ProgressBar):
                 table.add_row(key.removeprefix("val/"), _number(self.before.get(key)), _number(after.get(key)))
         self.console.print("", table)
         seconds = time.perf_counter() - self.started
-        self.console.print(f"{trainer.current_epoch} iterations in {seconds:.0f} s; everything is in {trainer.default_root_dir}")
+        self.console.print(
+            f"{trainer.current_epoch} iterations in {seconds:.0f} s; everything is in {trainer.default_root_dir}"
+        )
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave the terminal whole, and say how to go on."""

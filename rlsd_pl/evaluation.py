@@ -43,7 +43,9 @@ class Evaluation(nn.Module):
         self.pass_at_k = PassAtK(samples).to(device) if samples else None
         self.greedy, self.sampled = [], []
 
-    def update(self, items: Sequence[ValidationItem], collector: RolloutCollector, seed: int, on_progress: OnProgress) -> None:
+    def update(
+        self, items: Sequence[ValidationItem], collector: RolloutCollector, seed: int, on_progress: OnProgress
+    ) -> None:
         """Complete and verify these problems; an item that is not counted is computed and dropped."""
         counted = [item.counted for item in items]
         self.greedy += [group[0] for group in self._rollouts(items, collector, seed, 1, 0.0, on_progress) if group]

@@ -241,11 +241,7 @@ class RolloutBatch:
         """
         chosen = self._map(lambda tensor: tensor[rows], lambda padded: padded.rows(rows))
         width = chosen.completions.ids.shape[1]
-        trimmed = {
-            name: tensor[..., :width]
-            for name in PER_TOKEN
-            if (tensor := getattr(chosen, name)) is not None
-        }
+        trimmed = {name: tensor[..., :width] for name in PER_TOKEN if (tensor := getattr(chosen, name)) is not None}
         return replace(chosen, **trimmed)
 
     def _map(self, tensor: Callable[[Tensor], Tensor], padded: Callable[[PaddedTokens], PaddedTokens]) -> Self:

@@ -6,7 +6,10 @@ from rlsd_pl.presets import fail, print_help
 
 FLAGS = [
     ("--objective.epsilon_w 0.3", "any argument of the objective's class; likewise --teacher.* --task.* --engine.*"),
-    ("--data.group_size 8", "completions per prompt; see also prompts_per_rollout, max_completion_tokens, val_problems"),
+    (
+        "--data.group_size 8",
+        "completions per prompt; see also prompts_per_rollout, max_completion_tokens, val_problems",
+    ),
     ("--optimizer.lr 1e-5", "of AdamW, or of --optimizer CLASS"),
     ("--trainer.max_epochs 60", "iterations: a rollout and its updates each"),
     ("--model PATH_OR_HUB_ID", "a Hugging Face causal LM with a chat template"),

@@ -46,7 +46,13 @@ def module(model: Path, objective: Objective, teacher: Teacher | None = None, **
 
 
 def data(**kwargs: Any) -> RolloutDataModule:
-    settings = {"prompts_per_rollout": 4, "group_size": 4, "max_completion_tokens": 10, "val_problems": 4, "val_samples": 2}
+    settings = {
+        "prompts_per_rollout": 4,
+        "group_size": 4,
+        "max_completion_tokens": 10,
+        "val_problems": 4,
+        "val_samples": 2,
+    }
     return RolloutDataModule(
         kwargs.pop("task", SumTask()),
         kwargs.pop("verifier", LetterVerifier()),

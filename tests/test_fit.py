@@ -20,7 +20,16 @@ from tests.conftest import REPOSITORY
 
 LAB = [
     *("--trainer", "cpu", "--trainer.check_val_every_n_epoch", "1", "--trainer.max_epochs", "2"),
-    *("--data.prompts_per_rollout", "2", "--data.group_size", "4", "--data.val_problems", "4", "--data.val_samples", "2"),
+    *(
+        "--data.prompts_per_rollout",
+        "2",
+        "--data.group_size",
+        "4",
+        "--data.val_problems",
+        "4",
+        "--data.val_samples",
+        "2",
+    ),
 ]
 
 

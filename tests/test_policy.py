@@ -50,7 +50,9 @@ def test_more_padding_changes_nothing(policy):
     wide = PaddedTokens(
         torch.nn.functional.pad(prompts.ids, (5, 0)), torch.nn.functional.pad(prompts.mask, (5, 0), value=False)
     )
-    assert torch.allclose(policy(prompts, completions, 1.0).logprobs, policy(wide, completions, 1.0).logprobs, atol=1e-5)
+    assert torch.allclose(
+        policy(prompts, completions, 1.0).logprobs, policy(wide, completions, 1.0).logprobs, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
@@ -83,9 +85,7 @@ def test_progress_counts_every_completion_once(policy):
 
 
 def test_truncation_is_a_completion_without_eos(policy):
-    completions = [
-        c for group in TransformersEngine().generate(policy, PROMPTS, Sampling(4, 8), seed=0) for c in group
-    ]
+    completions = [c for group in TransformersEngine().generate(policy, PROMPTS, Sampling(4, 8), seed=0) for c in group]
     for completion in completions:
         assert completion.truncated == (completion.token_ids[-1] not in policy.stop_ids)
         assert all(token not in policy.stop_ids for token in completion.token_ids[:-1])

@@ -23,7 +23,9 @@ OPSDSampled = partial(objectives.OPSDSampled, truncation=KeepReward())
 
 
 def largest_difference(first, second):
-    return max((a - b).abs().max().item() for a, b in zip(weights(first).values(), weights(second).values(), strict=True))
+    return max(
+        (a - b).abs().max().item() for a, b in zip(weights(first).values(), weights(second).values(), strict=True)
+    )
 
 
 def test_training_moves_the_policy(tiny_model):

@@ -46,9 +46,7 @@ class ScriptedEngine(Engine):
         return results
 
 
-def _completions(
-    policy: Policy, prompt: Sequence[int], ids: list[list[int]], sampling: Sampling
-) -> list[Completion]:
+def _completions(policy: Policy, prompt: Sequence[int], ids: list[list[int]], sampling: Sampling) -> list[Completion]:
     pad = policy.tokenizer.pad_token_id
     prompts = PaddedTokens.prompts([prompt] * len(ids), pad).to(policy.device)
     completions = PaddedTokens.completions(ids, pad).to(policy.device)

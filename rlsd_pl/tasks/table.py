@@ -54,7 +54,9 @@ class TableTask(Task):
         hub_split: str = "train",
     ) -> None:
         if not 0 < val_fraction < 1:
-            raise SetupError(f"Got task.val_fraction={val_fraction}; expected a share between 0 and 1, for example 0.1.")
+            raise SetupError(
+                f"Got task.val_fraction={val_fraction}; expected a share between 0 and 1, for example 0.1."
+            )
         self.name = Path(path).stem
         self.prompt_column, self.answer_column = prompt_column, answer_column
         self.answer_pattern = re.compile(answer_pattern) if answer_pattern else None

@@ -80,7 +80,9 @@ class Snapshot(nn.Module):
         mine = {key.replace("/", "."): tensor for key, tensor in self._parameters.items()}
         if mine.keys() != trainable.keys():
             odd = sorted(mine.keys() ^ trainable.keys())
-            raise RuntimeError(f"Teacher and policy train different tensors: {odd[:5]}. Was the model changed on resume?")
+            raise RuntimeError(
+                f"Teacher and policy train different tensors: {odd[:5]}. Was the model changed on resume?"
+            )
         for name, parameter in trainable.items():
             kept = mine[name]
             assert kept is not None
