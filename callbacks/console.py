@@ -112,9 +112,11 @@ class ConsoleReport(ProgressBar):
             objective = type(pl_module.objective).__name__
             evaluated = read_history(Path(trainer.default_root_dir))
             self.before = {key: series[0] for key, series in evaluated.items() if 0 in series}
+            task = type(self._data(trainer).task).__name__
+            machine = f"{trainer.world_size} x {trainer.strategy.root_device.type}"
             self.console.print(
-                f"[bold]{objective}[/] on {type(self._data(trainer).task).__name__}, {parameters:,} trainable parameters, "
-                f"{trainer.world_size} x {trainer.strategy.root_device.type}; run folder {trainer.default_root_dir}"
+                f"[bold]{objective}[/] on {task}, {parameters:,} trainable parameters, {machine}; "
+                f"run folder {trainer.default_root_dir}"
             )
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

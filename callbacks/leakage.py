@@ -18,8 +18,10 @@ log = logging.getLogger("rlsd_pl.leakage")
 
 REFERENCES = (
     r"\b(?:the|this|that) (?:given |provided |supplied )?(?:reference|hint|answer key|provided (?:answer|solution))\b",
-    r"\b(?:as|since|because) (?:it (?:is|was) )?(?:given|stated|provided|shown) (?:in|by) the (?:answer|solution|reference)",
-    r"\b(?:according to|based on|from|matches|matching) the (?:reference|given answer|provided answer|answer key|solution)",
+    r"\b(?:as|since|because) (?:it (?:is|was) )?(?:given|stated|provided|shown) (?:in|by) "
+    r"the (?:answer|solution|reference)",
+    r"\b(?:according to|based on|from|matches|matching) the "
+    r"(?:reference|given answer|provided answer|answer key|solution)",
     r"\b(?:we|I) (?:already )?(?:know|are told) (?:that )?the (?:final )?answer\b",
 )
 """Phrases that refer to material which the problem did not hold."""

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Optional
 
 import torch
 from jsonargparse.typing import PositiveInt
@@ -37,6 +37,10 @@ from rlsd_pl.teachers import Teacher
 from rlsd_pl.verifiers.base import Verifier
 
 log = logging.getLogger(__name__)
+
+# Aliases of other libraries, which know no ``|``.
+OptionalScheduler = Optional[LRSchedulerCallable]  # noqa: UP045
+OptionalCount = Optional[PositiveInt]  # noqa: UP045
 
 LINKS = {
     "objective": ("model.objective", Objective),
@@ -100,11 +104,11 @@ class PartsCLI(LightningCLI):
         for key, (target, base) in LINKS.items():
             parser.add_subclass_arguments(base, key, required=True)
             parser.link_arguments(key, target, apply_on="instantiate")
-        for key, kind in {"optimizer": OptimizerCallable, "lr_scheduler": LRSchedulerCallable | None}.items():
+        for key, kind in {"optimizer": OptimizerCallable, "lr_scheduler": OptionalScheduler}.items():
             parser.add_argument(f"--{key}", type=kind)
             parser.link_arguments(key, f"model.{key}")
         parser.link_arguments("seed_everything", "data.seed")
-        parser.add_argument("--num_threads", type=PositiveInt | None, help="CPU threads; one is best for tiny models")
+        parser.add_argument("--num_threads", type=OptionalCount, help="CPU threads; one is best for tiny models")
 
     def before_instantiate_classes(self) -> None:
         """Set what the parts find in place."""

@@ -15,10 +15,9 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from rlsd_pl.contexts import ProblemContext
 from rlsd_pl.distributed import global_means, global_sum
-from rlsd_pl.errors import SetupError
 from rlsd_pl.engines import Engine, OnProgress, ignore_progress
+from rlsd_pl.errors import SetupError
 from rlsd_pl.policy import encode_chat
 from rlsd_pl.rollouts import RolloutCollector, RolloutSet, student_messages
 from rlsd_pl.tasks.base import Split, Task
@@ -177,10 +176,11 @@ class RolloutDataModule(LightningDataModule):
 
     def _check_trainer(self) -> None:
         trainer = self._trainer
-        if trainer.reload_dataloaders_every_n_epochs != 1:
+        reload_every = trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
+        if reload_every != 1:
             raise SetupError(
-                f"Got trainer.reload_dataloaders_every_n_epochs={trainer.reload_dataloaders_every_n_epochs}; expected "
-                "1, or the first rollout would be trained on for ever."
+                f"Got trainer.reload_dataloaders_every_n_epochs={reload_every}; expected 1, or the first "
+                "rollout would be trained on for ever."
             )
         if trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
             raise SetupError(
@@ -229,9 +229,8 @@ class RolloutDataModule(LightningDataModule):
         if reason := self.verifier.check(problem):
             return reason
         module = self._module
-        if module.objective.signals and isinstance(module.context, ProblemContext):
-            if reason := module.context.check(problem):
-                return reason
+        if module.objective.signals and (reason := module.context.check(problem)):
+            return reason
         tokens = len(
             encode_chat(module.tokenizer, student_messages(problem, self.verifier), module.chat_template_kwargs)
         )

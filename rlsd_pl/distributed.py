@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import cast
 
 import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
@@ -37,7 +39,7 @@ def shard(policy: Policy, mesh: DeviceMesh) -> None:
 
     The root is freed after each forward too: its gathered copy would otherwise outlive a teacher's weights.
     """
-    layers = policy.causal_lm.get_decoder().layers
+    layers = cast(nn.ModuleList, policy.causal_lm.get_decoder().layers)
     for layer in layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(policy, mesh=mesh, reshard_after_forward=True)

@@ -28,7 +28,7 @@ class Evaluation(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.accuracy = nn.ModuleDict({"greedy_accuracy": MeanMetric(), "sampled_accuracy": MeanMetric()})
+        self.greedy_accuracy, self.sampled_accuracy = MeanMetric(), MeanMetric()
         self.pass_at_k: PassAtK | None = None
         self.samples = 0
         self.greedy: list[Rollout] = []
@@ -36,11 +36,10 @@ class Evaluation(nn.Module):
 
     def start(self, samples: int) -> None:
         """Reset; ``samples`` draws per problem from now on, 0 for greedy only."""
-        for metric in self.accuracy.values():
-            metric.reset()
+        self.greedy_accuracy.reset()
+        self.sampled_accuracy.reset()
         self.samples = samples
-        device = self.accuracy["greedy_accuracy"].device
-        self.pass_at_k = PassAtK(samples).to(device) if samples else None
+        self.pass_at_k = PassAtK(samples).to(self.greedy_accuracy.device) if samples else None
         self.greedy, self.sampled = [], []
 
     def update(
@@ -50,14 +49,14 @@ class Evaluation(nn.Module):
         counted = [item.counted for item in items]
         self.greedy += [group[0] for group in self._rollouts(items, collector, seed, 1, 0.0, on_progress) if group]
         rewards = [r.verdict.reward for r in self.greedy[-sum(counted) :]]
-        self.accuracy["greedy_accuracy"].update(torch.tensor(rewards))
+        self.greedy_accuracy.update(torch.tensor(rewards))
         if self.pass_at_k is None:
             return
         groups = self._rollouts(items, collector, seed, self.samples, collector.sampling.temperature, on_progress)
         groups = [group for group in groups if group]
         self.sampled += groups
         rewards = torch.tensor([[r.verdict.reward for r in group] for group in groups])
-        self.accuracy["sampled_accuracy"].update(rewards)
+        self.sampled_accuracy.update(rewards)
         correct = (rewards == 1.0).sum(dim=1)
         self.pass_at_k.update(torch.full_like(correct, self.samples), correct)
 
@@ -79,10 +78,9 @@ class Evaluation(nn.Module):
 
     def compute(self) -> dict[str, float]:
         """Everything measured, over all processes."""
-        measured = {f"val/{name}": metric.compute().item() for name, metric in self.accuracy.items()}
-        if self.pass_at_k is None:
-            del measured["val/sampled_accuracy"]
-        else:
+        measured = {"val/greedy_accuracy": self.greedy_accuracy.compute().item()}
+        if self.pass_at_k is not None:
+            measured["val/sampled_accuracy"] = self.sampled_accuracy.compute().item()
             measured[f"val/pass_at_{self.samples}"] = self.pass_at_k.compute().item()
         health = global_means(rollout_sums([r for group in self.sampled for r in group] or self.greedy))
         shown = {key.replace("rollout/", "val/"): value for key, value in health.items()}

@@ -58,7 +58,8 @@ class PolicyModule(LightningModule):
         super().__init__()
         self.objective, self.teacher, self.context = objective, teacher, context
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
-        self.name_or_path, self.lora, self.dtype_name = name_or_path, lora, dtype
+        self.name_or_path, self.lora = name_or_path, lora
+        self.weights_dtype: Dtype = dtype
         self.attn_implementation, self.gradient_checkpointing = attn_implementation, gradient_checkpointing
         self.chat_template_kwargs = chat_template_kwargs or {}
         self.tokenizer = load_tokenizer(name_or_path)
@@ -78,7 +79,7 @@ class PolicyModule(LightningModule):
             self.name_or_path,
             self.tokenizer,
             self.lora,
-            self.dtype_name,
+            self.weights_dtype,
             self.attn_implementation,
             self.gradient_checkpointing,
             chat_template_kwargs=self.chat_template_kwargs,
@@ -120,8 +121,8 @@ class PolicyModule(LightningModule):
         self._log_tokens({"loss": token_loss.loss.detach(), **token_loss.diagnostics}, batch.loss_mask)
         if not torch.isfinite(loss):
             raise FloatingPointError(
-                f"The loss is {loss.item()} in iteration {self.current_epoch + 1}. Finished iterations are saved. Lower "
-                "--optimizer.lr, set --trainer.gradient_clip_val, or look at the last rollouts in the run folder."
+                f"The loss is {loss.item()} in iteration {self.current_epoch + 1}. Finished iterations are saved. "
+                "Lower --optimizer.lr, set --trainer.gradient_clip_val, or look at the last rollouts in the run folder."
             )
         # Lightning divides by the accumulated batches, and processes are averaged; the count has covered both already.
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size

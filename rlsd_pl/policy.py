@@ -77,8 +77,8 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     tokenizer = AutoTokenizer.from_pretrained(resolve(name_or_path))
     if not tokenizer.chat_template:
         raise ValueError(
-            f"The tokenizer of {name_or_path!r} has no chat template, so prompts cannot be rendered. Use an instruction-"
-            "tuned model, or set `chat_template` in its tokenizer_config.json."
+            f"The tokenizer of {name_or_path!r} has no chat template, so prompts cannot be rendered. Use an "
+            "instruction-tuned model, or set `chat_template` in its tokenizer_config.json."
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -111,7 +111,7 @@ class Policy(nn.Module):
         self.logit_chunk = logit_chunk
         self.causal_lm = cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
         self._refuse_unknown_logit_scaling()
-        # A model's own sampling defaults (repetition penalty, top-k) would make sampled and scored distributions differ.
+        # A model's own sampling defaults (repetition penalty, top-k) would part sampled from scored distributions.
         self.published_generation_config = self.causal_lm.generation_config
         self.stop_ids = self._stop_ids()
         self.causal_lm.generation_config = GenerationConfig(
@@ -191,10 +191,10 @@ class Policy(nn.Module):
     @torch.no_grad()
     def teacher_states(self, prompts: PaddedTokens, completions: PaddedTokens, own_head: bool) -> TeacherStates:
         """This model's side of a distribution term. ``own_head=False`` copies the head, for weights that go away."""
-        head = self.causal_lm.get_output_embeddings()
+        head = self._head
         if not own_head and any(p.requires_grad for p in head.parameters()):
             weight = head.weight.detach().clone()
-            bias = None if getattr(head, "bias", None) is None else head.bias.detach().clone()
+            bias = None if head.bias is None else head.bias.detach().clone()
             return TeacherStates(
                 self._predicting_states(prompts, completions),
                 lambda hidden: self._cap(nn.functional.linear(hidden, weight, bias)),
@@ -203,13 +203,14 @@ class Policy(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[n, H] final hidden states to [n, V] logits."""
-        return self._cap(self.causal_lm.get_output_embeddings()(hidden))
+        return self._cap(self._head(hidden))
 
     def _predicting_states(self, prompts: PaddedTokens, completions: PaddedTokens) -> Tensor:
         """[N, H] hidden states that predict the N completion tokens under the mask, row by row."""
         attention_mask = torch.cat([prompts.mask, completions.mask], dim=1)
         position_ids = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
-        hidden = self.causal_lm.get_decoder()(
+        decoder = cast(nn.Module, self.causal_lm.get_decoder())
+        hidden = decoder(
             input_ids=torch.cat([prompts.ids, completions.ids], dim=1),
             attention_mask=attention_mask.long(),
             position_ids=position_ids,
@@ -217,6 +218,10 @@ class Policy(nn.Module):
         ).last_hidden_state
         first = prompts.ids.shape[1] - 1
         return hidden[:, first : first + completions.ids.shape[1]][completions.mask]
+
+    @property
+    def _head(self) -> nn.Linear:
+        return cast(nn.Linear, self.causal_lm.get_output_embeddings())
 
     def _cap(self, logits: Tensor) -> Tensor:
         cap = getattr(self.causal_lm.config.get_text_config(), "final_logit_softcapping", None)
@@ -235,13 +240,22 @@ class Policy(nn.Module):
 
     def generate(self, **kwargs: Any) -> Tensor:
         """``transformers`` generation, as a method of this module so that FSDP gathers the root's weights around it."""
-        return cast(Tensor, self.model.generate(**kwargs))
+        model: Any = self.model
+        return model.generate(**kwargs)
 
     # --- prompts -----------------------------------------------------------------------------------------------------
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Chat to prompt ids, up to and with the generation prompt."""
         return encode_chat(self.tokenizer, messages, self.chat_template_kwargs)
+
+    @property
+    def pad_id(self) -> int:
+        return cast(int, self.tokenizer.pad_token_id)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, special tokens left out; for eyes and verifiers, never to be encoded again."""
+        return cast(str, self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def _stop_ids(self) -> frozenset[int]:
         published = getattr(self.causal_lm.generation_config, "eos_token_id", None)

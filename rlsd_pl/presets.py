@@ -1,4 +1,4 @@
-"""Named presets: ``--objective rlsd`` means ``configs/objective/rlsd.yaml``. Light on purpose, for a quick ``--help``."""
+"""Named presets: ``--objective rlsd`` means ``configs/objective/rlsd.yaml``. Light, for a quick ``--help``."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def expand_resumed(config: Path, argv: Sequence[str]) -> list[str]:
     named = [group for group in _split(argv)[0] if group != "trainer"]
     if named:
         raise ValueError(
-            f"Got --{named[0]} together with --resume; a resumed run keeps what it was started with. Drop it, or change "
-            f"single settings, for example --{named[0]}.SETTING VALUE."
+            f"Got --{named[0]} together with --resume; a resumed run keeps what it was started with. Drop it, or "
+            f"change single settings, for example --{named[0]}.SETTING VALUE."
         )
     return expand_over(config, argv)
 
@@ -102,8 +102,8 @@ def _unknown(group: str, name: str) -> str:
     close = difflib.get_close_matches(name, available(group), n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return (
-        f"--{group} got {name!r}; expected one of: {', '.join(available(group))}, an import path of a class of your own "
-        f"(package.module.Class), or a YAML file.{hint}"
+        f"--{group} got {name!r}; expected one of: {', '.join(available(group))}, an import path of a class of your "
+        f"own (package.module.Class), or a YAML file.{hint}"
     )
 
 

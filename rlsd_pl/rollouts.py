@@ -131,7 +131,7 @@ class RolloutCollector:
         return [[next(rollouts) for _ in group] for group in groups]
 
     def _batch(self, prompts: list[list[int]], groups: list[list[Rollout]]) -> RolloutBatch:
-        pad = self.policy.tokenizer.pad_token_id
+        pad = self.policy.pad_id
         rows = [(prompt, rollout) for prompt, group in zip(prompts, groups, strict=True) for rollout in group]
         completions = PaddedTokens.completions([r.completion.token_ids for _, r in rows], pad)
         logprobs = torch.zeros(completions.ids.shape)
@@ -166,7 +166,7 @@ class RolloutCollector:
         return batch
 
     def evidence(self, rollouts: Sequence[Rollout]) -> tuple[Tensor, Tensor]:
-        """log P_T(y | x, r) - log P_S(y | x) [B, T] of any completions, each a group of its own, and their mask [B, T]."""
+        """log P_T(y | x, r) - log P_S(y | x) [B, T] of completions, each a group of its own, and their mask [B, T]."""
         groups = [[rollout] for rollout in rollouts]
         prompts = [self.policy.encode(student_messages(r.problem, self.verifier)) for r in rollouts]
         batch = self._batch(prompts, groups)
@@ -191,7 +191,7 @@ class RolloutCollector:
                     messages = self.context.messages(replace(rollout.problem, messages=messages), text)
                 encoded.append(self.policy.encode(messages))
                 has_context.append(text is not None)
-        return PaddedTokens.prompts(encoded, self.policy.tokenizer.pad_token_id), torch.tensor(has_context)
+        return PaddedTokens.prompts(encoded, self.policy.pad_id), torch.tensor(has_context)
 
     @torch.no_grad()
     def _score(self, model: Policy, prompts: PaddedTokens, completions: PaddedTokens) -> Tensor:

@@ -46,8 +46,8 @@ class Problem:
     id: str
     messages: Sequence[Message]
     answer: str | None = None
-    privileged: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    privileged: Mapping[str, str] = field(default_factory=dict[str, str])
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def prompt(self) -> str:
@@ -87,8 +87,8 @@ class Verdict:
     reward: float
     status: Status
     detail: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    spans: Mapping[str, Sequence[Span]] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    spans: Mapping[str, Sequence[Span]] = field(default_factory=dict[str, Sequence[Span]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,11 +260,13 @@ class Credit:
     """Token advantages [B, T] (detached; ``None`` for no policy-gradient term) and scalars to log."""
 
     token_advantages: Tensor | None
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 class TokenScores(NamedTuple):
     """What one forward of the policy says of the sampled tokens. A tuple, so that FSDP finds the tensors in it.
+
+    ``functional.token_scores`` gives the same fields flat, [N], for the N tokens under the mask.
 
     Attributes:
         logprobs: [B, T] log-probs (nats) of the sampled ids, 0 outside the mask.

@@ -141,7 +141,18 @@ def test_the_console_shows_what_a_user_needs_and_nothing_else(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[0].startswith("RLSD on ChainTask, 252,")
-    assert lines[1].split() == "iter reward greedy sampled length hollow lambda clip entropy tokens/s".split()
+    assert lines[1].split() == [
+        "iter",
+        "reward",
+        "greedy",
+        "sampled",
+        "length",
+        "hollow",
+        "lambda",
+        "clip",
+        "entropy",
+        "tokens/s",
+    ]
     assert [line.split()[0] for line in lines[2:5]] == ["0", "1", "2"]
     assert any(line.split() == ["held-out", "before", "after"] for line in lines)
     assert lines[-1].startswith("2 iterations in ")

@@ -91,7 +91,7 @@ def test_trap_2_the_teachers_prompt_shows_the_privileged_text_and_its_absence_is
 
 @pytest.mark.parametrize("template", ["{{ prompt }}", "{{ privileged }}", "hint: {{ hint }}"])
 def test_trap_2_a_template_that_hides_something_is_refused(template):
-    with pytest.raises(Exception, match="privileged|prompt|hint"):
+    with pytest.raises(Exception, match=r"privileged|prompt|hint"):
         AnswerContext(template=template)
 
 

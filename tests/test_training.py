@@ -9,8 +9,8 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from rlsd_pl.errors import SetupError
 from rlsd_pl import objectives
+from rlsd_pl.errors import SetupError
 from rlsd_pl.objectives import OPSD
 from rlsd_pl.objectives.parts import Constant, KeepReward, SequenceMean, SequenceSum, TokenMean
 from rlsd_pl.teachers import FrozenTeacher, PeriodicTeacher

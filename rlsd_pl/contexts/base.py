@@ -36,8 +36,8 @@ class Context(ABC):
         for name in ("prompt", "privileged"):
             if f"\x00{name}\x00" not in rendered:
                 raise ValueError(
-                    f"The context's template does not show {{{{ {name} }}}}; got {template!r}. Both {{{{ prompt }}}} and "
-                    "{{ privileged }} must appear in it."
+                    f"The context's template does not show {{{{ {name} }}}}; got {template!r}. Both {{{{ prompt }}}} "
+                    "and {{ privileged }} must appear in it."
                 )
 
     @abstractmethod

@@ -9,7 +9,10 @@ from rlsd_pl.types import Problem
 class AnswerContext(ProblemContext):
     """r is the final answer, as in the RLSD paper (2604.03128, section 4)."""
 
-    source = "the answer"
+    @property
+    def source(self) -> str:
+        """See :meth:`ProblemContext.source`."""
+        return "the answer"
 
     def text(self, problem: Problem) -> str | None:
         """See :meth:`ProblemContext.text`."""

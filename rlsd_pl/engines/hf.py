@@ -38,8 +38,8 @@ class TransformersEngine(Engine):
         """See :meth:`Engine.generate`."""
         if sampling.truncated:
             warnings.warn(
-                f"Sampling is truncated (top_p={sampling.top_p}, top_k={sampling.top_k}), but log-probs are of the full "
-                "distribution, so the importance ratio is biased. Set top_p=1 and top_k=0 for training.",
+                f"Sampling is truncated (top_p={sampling.top_p}, top_k={sampling.top_k}), but log-probs are of the "
+                "full distribution, so the importance ratio is biased. Set top_p=1 and top_k=0 for training.",
                 stacklevel=2,
             )
         rows = [(i, prompt) for i, prompt in enumerate(prompts) for _ in range(sampling.completions)]
@@ -67,7 +67,7 @@ def _batches(rows: list[tuple[int, Sequence[int]]], size: int) -> Iterator[list[
 def _decode(
     policy: Policy, batch: list[tuple[int, Sequence[int]]], sampling: Sampling, on_progress: OnProgress
 ) -> Iterator[Completion]:
-    prompts = PaddedTokens.prompts([prompt for _, prompt in batch], policy.tokenizer.pad_token_id).to(policy.device)
+    prompts = PaddedTokens.prompts([prompt for _, prompt in batch], policy.pad_id).to(policy.device)
     longest = prompts.ids.shape[1]
     recorder = LogprobRecorder(sampling.temperature or 1.0, policy.stop_ids, longest, on_progress)
     sequences = policy.generate(
@@ -85,7 +85,7 @@ def _decode(
         yield Completion(
             token_ids=token_ids,
             logprobs=tuple(row_logprobs[:length]),
-            text=policy.tokenizer.decode(token_ids, skip_special_tokens=True),
+            text=policy.decode(token_ids),
             truncated=token_ids[-1] not in policy.stop_ids,
         )
 
@@ -98,7 +98,7 @@ def _generation_config(policy: Policy, sampling: Sampling) -> GenerationConfig:
     return GenerationConfig(
         max_new_tokens=sampling.max_tokens,
         eos_token_id=sorted(policy.stop_ids),
-        pad_token_id=policy.tokenizer.pad_token_id,
+        pad_token_id=policy.pad_id,
         use_cache=True,
         **drawing,
     )

@@ -36,7 +36,7 @@ class ScriptedEngine(Engine):
         eos = policy.tokenizer.eos_token_id
         results = []
         for prompt in prompts:
-            spoken = policy.tokenizer.decode(prompt, skip_special_tokens=True)
+            spoken = policy.decode(prompt)
             texts = [self.script(spoken, k) for k in range(sampling.completions)]
             ids = [
                 [*policy.tokenizer.encode(text, add_special_tokens=False), eos][: sampling.max_tokens] for text in texts
@@ -47,7 +47,7 @@ class ScriptedEngine(Engine):
 
 
 def _completions(policy: Policy, prompt: Sequence[int], ids: list[list[int]], sampling: Sampling) -> list[Completion]:
-    pad = policy.tokenizer.pad_token_id
+    pad = policy.pad_id
     prompts = PaddedTokens.prompts([prompt] * len(ids), pad).to(policy.device)
     completions = PaddedTokens.completions(ids, pad).to(policy.device)
     logprobs = policy(prompts, completions, sampling.temperature or 1.0).logprobs.tolist()
@@ -55,7 +55,7 @@ def _completions(policy: Policy, prompt: Sequence[int], ids: list[list[int]], sa
         Completion(
             token_ids=tuple(row),
             logprobs=tuple(scores[: len(row)]),
-            text=policy.tokenizer.decode(row, skip_special_tokens=True),
+            text=policy.decode(row),
             truncated=row[-1] not in policy.stop_ids,
         )
         for row, scores in zip(ids, logprobs, strict=True)

@@ -113,8 +113,8 @@ class TableTask(Task):
         wanted = [self.prompt_column, *([self.answer_column] if self.answer_column else [])]
         if missing := [name for name in wanted if name not in rows.column_names]:
             raise SetupError(
-                f"{path} has no column {missing[0]!r}; it has {', '.join(rows.column_names)}. Set --task.prompt_column and "
-                "--task.answer_column to the ones that hold the problem and its answer."
+                f"{path} has no column {missing[0]!r}; it has {', '.join(rows.column_names)}. Set --task.prompt_column "
+                "and --task.answer_column to the ones that hold the problem and its answer."
             )
         return rows
 
@@ -124,7 +124,7 @@ class TableTask(Task):
             raise SetupError(f"No file at {path}. Set --task.path to a table of problems.")
         if path.stat().st_size == 0:
             raise SetupError(f"{path} is empty. Set --task.path to a table with at least two problems.")
-        options = {"delimiter": "\t"} if path.suffix == ".tsv" else {}
+        options: dict[str, Any] = {"delimiter": "\t"} if path.suffix == ".tsv" else {}
         try:
             return cast(Dataset, load_dataset(builder, data_files=str(path), split="train", **options))
         except Exception as error:
@@ -137,8 +137,8 @@ class TableTask(Task):
             index["val" if _unit_hash(str(prompt)) < val_fraction else "train"].append(number)
         if not index["val"] or not index["train"]:
             raise SetupError(
-                f"Holding out {val_fraction:.0%} of {len(self.rows['train'])} rows leaves {len(index['train'])} to train "
-                f"on and {len(index['val'])} to evaluate on. Set --task.val_fraction or --task.val_path."
+                f"Holding out {val_fraction:.0%} of {len(self.rows['train'])} rows leaves {len(index['train'])} to "
+                f"train on and {len(index['val'])} to evaluate on. Set --task.val_fraction or --task.val_path."
             )
         return index
 

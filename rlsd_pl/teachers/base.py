@@ -30,7 +30,7 @@ class Teacher(nn.Module, ABC):
 
     @abstractmethod
     def scoring(self, policy: Policy) -> Any:
-        """Context manager that yields the model to score with. Use it outside autograd, before the student's forward."""
+        """Context manager that yields the model to score with; outside autograd, before the student's forward."""
 
     def after_iteration(self, policy: Policy, iteration: int) -> None:
         """Called when the updates of a 0-based iteration are done."""

@@ -27,5 +27,5 @@ class Verifier(ABC):
         """Reason why this problem's reference cannot be used, or ``None`` if it verifies against itself."""
         return None
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Release workers; the verifier may be used again afterwards (workers start anew)."""
