@@ -37,6 +37,12 @@ Watch = Callable[[str, int], OnProgress]
 ENDLESS_PROBE = 64
 """Problems of an endless split that are checked before training."""
 
+CHECKED_AT_ONCE = 1024
+"""Rows that the verifier checks side by side before training; bounds how many problems stand in memory."""
+
+IDS_SHOWN = 3
+"""Rows that a refusal names for each reason."""
+
 
 @dataclass(frozen=True)
 class MicroBatch:
@@ -84,6 +90,10 @@ def derive_seed(*parts: object) -> int:
     """A 63-bit seed from parts such as (seed, "rollout", iteration, rank): nothing has to be carried to resume."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:IDS_SHOWN]) + (", ..." if len(ids) > IDS_SHOWN else "")
 
 
 class RolloutDataModule(LightningDataModule):
@@ -201,33 +211,43 @@ class RolloutDataModule(LightningDataModule):
 
     def _check_rows(self, split: Split) -> None:
         size = self.task.size(split)
-        reasons: Counter[str] = Counter()
-        usable = []
-        for index in range(ENDLESS_PROBE if size is None else size):
-            problem = self.task.problem(split, index)
-            reason = self._unusable(problem)
-            if reason is None:
-                usable.append(index)
-            else:
-                reasons[reason] += 1
-        total = len(usable) + sum(reasons.values())
-        listing = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(5))
-        if not usable or sum(reasons.values()) > self.max_skipped_share * total:
+        total = ENDLESS_PROBE if size is None else size
+        usable: list[int] = []
+        refused: dict[str, list[str]] = {}
+        for start in range(0, total, CHECKED_AT_ONCE):
+            indices = range(start, min(start + CHECKED_AT_ONCE, total))
+            problems = [self.task.problem(split, index) for index in indices]
+            for index, problem, reason in zip(indices, problems, self._unusable(problems), strict=True):
+                if reason is None:
+                    usable.append(index)
+                else:
+                    refused.setdefault(reason, []).append(problem.id)
+        reasons = Counter({reason: len(ids) for reason, ids in refused.items()})
+        listing = "; ".join(
+            f"{count} x {reason} ({_some(refused[reason])})" for reason, count in reasons.most_common(5)
+        )
+        if not usable or reasons.total() > self.max_skipped_share * total:
             raise SetupError(
-                f"{sum(reasons.values())} of {total} {split} problems cannot be used (allowed: "
+                f"{reasons.total()} of {total} {split} problems cannot be used (allowed: "
                 f"{self.max_skipped_share:.0%}). {listing or 'The split is empty.'}. Mend the data, or raise "
                 "--data.max_skipped_share."
             )
         if reasons:
-            log.warning("Skipping %d of %d %s problems: %s.", sum(reasons.values()), total, split, listing)
+            log.warning("Skipping %d of %d %s problems: %s.", reasons.total(), total, split, listing)
         self.usable[split] = None if size is None else usable
         self.skipped[split] = reasons
 
-    def _unusable(self, problem: Problem) -> str | None:
+    def _unusable(self, problems: Sequence[Problem]) -> list[str | None]:
+        """Why each problem cannot be used; ``None`` where it can."""
+        reasons = self.verifier.check_all(problems)
+        return [
+            reason if problem.prompt.strip() and reason else self._unusable_as_prompt(problem)
+            for problem, reason in zip(problems, reasons, strict=True)
+        ]
+
+    def _unusable_as_prompt(self, problem: Problem) -> str | None:
         if not problem.prompt.strip():
             return "the prompt is absent or blank"
-        if reason := self.verifier.check(problem):
-            return reason
         module = self._module
         if module.objective.signals and (reason := module.context.check(problem)):
             return reason

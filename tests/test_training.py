@@ -11,8 +11,7 @@ from lightning.pytorch import Trainer
 
 from rlsd_pl import objectives
 from rlsd_pl.errors import SetupError
-from rlsd_pl.objectives import OPSD
-from rlsd_pl.objectives.parts import Constant, KeepReward, SequenceMean, SequenceSum, TokenMean
+from rlsd_pl.objectives import OPSD, Constant, KeepReward, SequenceMean, SequenceSum, TokenMean
 from rlsd_pl.teachers import FrozenTeacher, PeriodicTeacher
 from tests.harness import TRAINER, data, module, train, weights
 
@@ -159,6 +158,7 @@ def test_problems_that_cannot_be_used_stop_the_run_or_are_skipped(tiny_model, ca
     with caplog.at_level("WARNING", logger="rlsd_pl"):
         train(tiny_model, RLSD(), task=Holed(), trainer={"max_epochs": 1})
     assert "Skipping 8 of 64 train problems" in caplog.text
+    assert "is absent or blank (sum/train/0, sum/train/8, sum/train/16, ...)." in caplog.text
     train(tiny_model, RLVR(), task=Holed(), max_skipped_share=0.0, trainer={"max_epochs": 1})
 
 

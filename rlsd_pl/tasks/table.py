@@ -8,34 +8,42 @@ import re
 from pathlib import Path
 from typing import Any, cast
 
-from datasets import Dataset, disable_progress_bars, load_dataset
+from datasets import Dataset
 
 from rlsd_pl.errors import SetupError
 from rlsd_pl.tasks.base import Split, Task
+from rlsd_pl.tasks.columns import Cell, cells, matches
+from rlsd_pl.tasks.files import COMPRESSED, is_file_name, read_table
 from rlsd_pl.types import Message, Problem
 
 log = logging.getLogger(__name__)
-
-BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 
 
 class TableTask(Task):
     """One problem per row. Every text column is privileged text by its own name; all else is metadata.
 
-    So ``--context.field rationale`` shows the teacher the column ``rationale``, and a verifier finds ``tests`` or
-    ``schema`` in ``Problem.metadata``. Rows are split into train and val by a hash of the prompt: equal prompts never
-    stand on both sides, and adding rows moves no others.
+    So ``--context.field rationale`` shows the teacher the column ``rationale``, and a verifier finds a list ``tests``
+    in ``Problem.metadata``. ``privileged`` and ``metadata`` add values under other names. Rows are split into train
+    and val by a hash of the prompt column: equal prompts never stand on both sides, and adding rows moves no others.
+
+    ``prompt_template`` and the values of ``privileged`` and ``metadata`` may be Jinja2 templates over the row's
+    columns; ``{{ folder }}`` is the folder of the table.
 
     Args:
-        path: a .jsonl, .json, .csv, .tsv or .parquet file, or a hub data set id.
+        path: a .jsonl, .json, .csv, .tsv or .parquet file (the text formats also as .gz), or a hub data set id.
         prompt_column: the problem as the student sees it.
         answer_column: the reference answer; ``null`` for verifiers that need none.
         answer_pattern: regular expression with one group that finds the answer inside the answer column, for example
             ``#### (.+)`` for GSM8K.
+        prompt_template: what the student sees, where that is more than the prompt column.
+        privileged: further privileged texts: name to column or template.
+        metadata: what the verifier needs, by the name that it looks for: name to column or template.
+        where: only rows with these values: column to a value or a list of values.
         system_prompt: put before every problem.
         val_path: file with the held-out problems; ``null`` holds out ``val_fraction`` of ``path``.
         val_fraction: share of prompts that is held out.
         hub_config, hub_split: for a hub data set.
+        hub_val_split: split of a hub data set that holds the held-out problems.
 
     Raises:
         SetupError: for a missing file, an empty one, or a column that does not exist.
@@ -47,26 +55,36 @@ class TableTask(Task):
         prompt_column: str = "prompt",
         answer_column: str | None = "answer",
         answer_pattern: str | None = None,
+        prompt_template: str | None = None,
+        privileged: dict[str, str] | None = None,
+        metadata: dict[str, str] | None = None,
+        where: dict[str, Any] | None = None,
         system_prompt: str | None = None,
         val_path: str | None = None,
         val_fraction: float = 0.1,
         hub_config: str | None = None,
         hub_split: str = "train",
+        hub_val_split: str | None = None,
     ) -> None:
         if not 0 < val_fraction < 1:
             raise SetupError(
                 f"Got task.val_fraction={val_fraction}; expected a share between 0 and 1, for example 0.1."
             )
-        self.name = Path(path).stem
+        self.name = Path(path.removesuffix(COMPRESSED)).stem
+        self.folder = str(Path(path).expanduser().resolve().parent)
         self.prompt_column, self.answer_column = prompt_column, answer_column
         self.answer_pattern = re.compile(answer_pattern) if answer_pattern else None
+        self.prompt = Cell(prompt_template or prompt_column)
+        self.privileged, self.metadata, self.where = cells(privileged), cells(metadata), where or {}
         self.system_prompt = system_prompt
         self.rows: dict[Split, Dataset] = {"train": self._load(path, hub_config, hub_split)}
+        if val_path is None and hub_val_split and not is_file_name(path):
+            val_path = path
         if val_path is None:
             self.index = self._split_by_hash(val_fraction)
             self.rows["val"] = self.rows["train"]
         else:
-            self.rows["val"] = self._load(val_path, hub_config, hub_split)
+            self.rows["val"] = self._load(val_path, hub_config, hub_val_split or hub_split)
             self.index = self._without_overlap()
 
     def size(self, split: Split) -> int:
@@ -79,15 +97,18 @@ class TableTask(Task):
             raise IndexError(f"Got index {index} of {self.size(split)} {split} problems.")
         number = self.index[split][index]
         row = cast(dict[str, Any], self.rows[split][number])
-        messages: list[Message] = [{"role": "user", "content": str(row.pop(self.prompt_column) or "")}]
+        messages: list[Message] = [{"role": "user", "content": str(self.prompt.value(row, self.folder) or "")}]
         if self.system_prompt:
             messages.insert(0, {"role": "system", "content": self.system_prompt})
+        others = {name: value for name, value in row.items() if name != self.prompt_column}
+        texts = {name: value for name, value in others.items() if isinstance(value, str)}
         return Problem(
             id=f"{self.name}/{split}/{number}",
             messages=messages,
             answer=self._answer(row),
-            privileged={name: value for name, value in row.items() if isinstance(value, str)},
-            metadata={name: value for name, value in row.items() if not isinstance(value, str)},
+            privileged=texts | {name: str(cell.value(row, self.folder)) for name, cell in self.privileged.items()},
+            metadata={name: value for name, value in others.items() if name not in texts}
+            | {name: cell.value(row, self.folder) for name, cell in self.metadata.items()},
         )
 
     def _answer(self, row: dict[str, Any]) -> str | None:
@@ -100,55 +121,56 @@ class TableTask(Task):
         return found[1].strip() if found else None
 
     def _load(self, path: str, hub_config: str | None, hub_split: str) -> Dataset:
-        disable_progress_bars()
-        suffix = Path(path).suffix
-        if suffix in BUILDERS:
-            rows = self._load_file(Path(path).expanduser(), BUILDERS[suffix])
-        elif Path(path).exists():
-            raise SetupError(f"{path} ends in {suffix!r}; expected one of {', '.join(BUILDERS)}.")
-        else:
-            rows = cast(Dataset, load_dataset(path, hub_config, split=hub_split))
-        if len(rows) == 0:
-            raise SetupError(f"{path} holds no rows. Set --task.path to a table with at least two problems.")
-        wanted = [self.prompt_column, *([self.answer_column] if self.answer_column else [])]
-        if missing := [name for name in wanted if name not in rows.column_names]:
-            raise SetupError(
-                f"{path} has no column {missing[0]!r}; it has {', '.join(rows.column_names)}. Set --task.prompt_column "
-                "and --task.answer_column to the ones that hold the problem and its answer."
-            )
+        rows = read_table(path, hub_config, hub_split)
+        self._check_columns(path, rows.column_names)
         return rows
 
-    @staticmethod
-    def _load_file(path: Path, builder: str) -> Dataset:
-        if not path.is_file():
-            raise SetupError(f"No file at {path}. Set --task.path to a table of problems.")
-        if path.stat().st_size == 0:
-            raise SetupError(f"{path} is empty. Set --task.path to a table with at least two problems.")
-        options: dict[str, Any] = {"delimiter": "\t"} if path.suffix == ".tsv" else {}
-        try:
-            return cast(Dataset, load_dataset(builder, data_files=str(path), split="train", **options))
-        except Exception as error:
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
-            raise SetupError(f"{path} cannot be read as {builder}: {reason}") from error
+    def _check_columns(self, path: str, present: list[str]) -> None:
+        wanted = [self.prompt_column, *([self.answer_column] if self.answer_column else [])]
+        if missing := [name for name in wanted if name not in present]:
+            raise SetupError(
+                f"{path} has no column {missing[0]!r}; it has {', '.join(present)}. Set --task.prompt_column "
+                "and --task.answer_column to the ones that hold the problem and its answer."
+            )
+        mapped = {"prompt_template": self.prompt.columns, "where": set(self.where)}
+        mapped |= {f"privileged.{name}": cell.columns for name, cell in self.privileged.items()}
+        mapped |= {f"metadata.{name}": cell.columns for name, cell in self.metadata.items()}
+        for setting, names in mapped.items():
+            if missing := sorted(names - set(present)):
+                raise SetupError(
+                    f"{path} has no column {missing[0]!r}; it has {', '.join(present)}. Mend --task.{setting}, which "
+                    "names it."
+                )
+
+    def _kept(self, split: Split) -> list[tuple[int, str]]:
+        """Number and prompt of the rows that ``where`` leaves."""
+        rows = self.rows[split]
+        numbers = range(len(rows))
+        if self.where:
+            columns = rows.select_columns(list(self.where))
+            numbers = [n for n in numbers if matches(cast(dict[str, Any], columns[n]), self.where)]
+        prompts = list(rows[self.prompt_column])
+        return [(number, str(prompts[number])) for number in numbers]
 
     def _split_by_hash(self, val_fraction: float) -> dict[Split, list[int]]:
         index: dict[Split, list[int]] = {"train": [], "val": []}
-        for number, prompt in enumerate(self.rows["train"][self.prompt_column]):
-            index["val" if _unit_hash(str(prompt)) < val_fraction else "train"].append(number)
+        kept = self._kept("train")
+        for number, prompt in kept:
+            index["val" if _unit_hash(prompt) < val_fraction else "train"].append(number)
         if not index["val"] or not index["train"]:
             raise SetupError(
-                f"Holding out {val_fraction:.0%} of {len(self.rows['train'])} rows leaves {len(index['train'])} to "
+                f"Holding out {val_fraction:.0%} of {len(kept)} rows leaves {len(index['train'])} to "
                 f"train on and {len(index['val'])} to evaluate on. Set --task.val_fraction or --task.val_path."
             )
         return index
 
     def _without_overlap(self) -> dict[Split, list[int]]:
-        held_out = {str(prompt).strip() for prompt in self.rows["val"][self.prompt_column]}
-        prompts = self.rows["train"][self.prompt_column]
-        train = [number for number, prompt in enumerate(prompts) if str(prompt).strip() not in held_out]
-        if dropped := len(prompts) - len(train):
-            log.warning("Dropping %d of %d train problems that stand in the val file too.", dropped, len(prompts))
-        return {"train": train, "val": list(range(len(self.rows["val"])))}
+        val, train = self._kept("val"), self._kept("train")
+        held_out = {prompt.strip() for _, prompt in val}
+        kept = [number for number, prompt in train if prompt.strip() not in held_out]
+        if dropped := len(train) - len(kept):
+            log.warning("Dropping %d of %d train problems that stand among the val ones too.", dropped, len(train))
+        return {"train": kept, "val": [number for number, _ in val]}
 
 
 def _unit_hash(text: str) -> float:

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlsd_pl.verifiers.base import Verifier as Verifier
     from rlsd_pl.verifiers.choice import ChoiceVerifier as ChoiceVerifier
-    from rlsd_pl.verifiers.code import CodeVerifier as CodeVerifier  # pyright: ignore[reportMissingImports]
+    from rlsd_pl.verifiers.code import CodeVerifier as CodeVerifier
     from rlsd_pl.verifiers.composite import GatedVerifier as GatedVerifier
     from rlsd_pl.verifiers.composite import WeightedVerifier as WeightedVerifier
     from rlsd_pl.verifiers.format import RegexVerifier as RegexVerifier
     from rlsd_pl.verifiers.format import ThinkAnswerVerifier as ThinkAnswerVerifier
     from rlsd_pl.verifiers.function import FunctionVerifier as FunctionVerifier
+    from rlsd_pl.verifiers.json_schema import JSONAnswerVerifier as JSONAnswerVerifier
     from rlsd_pl.verifiers.json_schema import JSONSchemaVerifier as JSONSchemaVerifier
     from rlsd_pl.verifiers.math import MathVerifier as MathVerifier
     from rlsd_pl.verifiers.numeric import NumericVerifier as NumericVerifier
     from rlsd_pl.verifiers.remote import RemoteVerifier as RemoteVerifier
-    from rlsd_pl.verifiers.sql import SQLVerifier as SQLVerifier  # pyright: ignore[reportMissingImports]
+    from rlsd_pl.verifiers.sql import SQLVerifier as SQLVerifier
     from rlsd_pl.verifiers.tool_calls import ToolCallVerifier as ToolCallVerifier
 
 _MODULE_OF = {
@@ -29,6 +30,7 @@ _MODULE_OF = {
     "CodeVerifier": "code",
     "FunctionVerifier": "function",
     "GatedVerifier": "composite",
+    "JSONAnswerVerifier": "json_schema",
     "JSONSchemaVerifier": "json_schema",
     "MathVerifier": "math",
     "NumericVerifier": "numeric",

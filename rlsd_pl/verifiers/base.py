@@ -27,5 +27,9 @@ class Verifier(ABC):
         """Reason why this problem's reference cannot be used, or ``None`` if it verifies against itself."""
         return None
 
+    def check_all(self, problems: Sequence[Problem]) -> list[str | None]:
+        """:meth:`check` of many problems, in order. Overridden where workers can do it side by side."""
+        return [self.check(problem) for problem in problems]
+
     def close(self) -> None:  # noqa: B027
         """Release workers; the verifier may be used again afterwards (workers start anew)."""

@@ -20,10 +20,14 @@ class CompositeVerifier(Verifier):
 
     def check(self, problem: Problem) -> str | None:
         """The first part's reason, with its name."""
-        for name, part in self.parts.items():
-            if (reason := part.check(problem)) is not None:
-                return f"{name}: {reason}"
-        return None
+        return self.check_all([problem])[0]
+
+    def check_all(self, problems: Sequence[Problem]) -> list[str | None]:
+        """:meth:`check` of many problems, part by part."""
+        by_part = [
+            [reason and f"{name}: {reason}" for reason in p.check_all(problems)] for name, p in self.parts.items()
+        ]
+        return [next(filter(None, reasons), None) for reasons in zip(*by_part, strict=True)]
 
     def close(self) -> None:
         for part in self.parts.values():

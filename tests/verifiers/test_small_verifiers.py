@@ -234,3 +234,10 @@ def test_the_remote_needs_a_service_and_tests(problem: Make) -> None:
     assert verifier.verify(["no code"], [problem(tests="assert True")])[0].status == "invalid"
     with pytest.raises(ValueError, match="expected http"):
         RemoteVerifier("ftp://host")
+
+
+def test_composites_check_many_problems_and_name_the_part(problem: Make) -> None:
+    verifier = GatedVerifier({"form": ThinkAnswerVerifier(), "letter": ChoiceVerifier(), "number": NumericVerifier()})
+    reasons = verifier.check_all([problem("B"), problem("7")])
+    assert [str(reason).split(":")[0] for reason in reasons] == ["number", "letter"]
+    assert GatedVerifier({"form": ThinkAnswerVerifier()}).check(problem("B")) is None
