@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -65,6 +66,7 @@ class PolicyModule(LightningModule):
         self.tokenizer = load_tokenizer(name_or_path)
         self.evaluation = Evaluation()
         self._policy: Policy | None = None
+        self.updates_started = 0.0
 
     @property
     def policy(self) -> Policy:
@@ -103,6 +105,10 @@ class PolicyModule(LightningModule):
         return [optimizer], [self.make_lr_scheduler(optimizer)]
 
     # --- training ----------------------------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        """The rollout is in; the clock of the updates starts."""
+        self.updates_started = time.perf_counter()
 
     def training_step(self, micro: MicroBatch, batch_idx: int) -> STEP_OUTPUT:
         """One micro-batch: score, loss per token, reduction by the count of the whole optimizer batch."""
@@ -152,7 +158,8 @@ class PolicyModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Close the iteration: refresh the teacher, log the rollout's numbers."""
         self.teacher.after_iteration(self.policy, self.current_epoch)
-        self._log_iteration(self.datamodule.latest_metrics)
+        seconds = time.perf_counter() - self.updates_started
+        self._log_iteration({**self.datamodule.latest_metrics, "perf/update_seconds": seconds})
         optimizer = self.trainer.optimizers[0]
         self.log("train/lr", optimizer.param_groups[0]["lr"])
 

@@ -1,0 +1,88 @@
+"""The documentation says what the code does."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlsd_pl.presets import CONFIGS
+from rlsd_pl.runs import RUN_DIR_VARIABLE, read_history
+from tests.conftest import REPOSITORY
+
+GLOSSARY = (REPOSITORY / "docs" / "metrics.md").read_text()
+DOCUMENTED = set(re.findall(r"`((?:rollout|credit|train|val|leakage|perf)/[\w*]+)`", GLOSSARY))
+SHORT = [
+    *("--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1", "--data.val_problems", "3"),
+    *("--data.prompts_per_rollout", "2", "--data.group_size", "2", "--data.val_samples", "2", "--trainer", "cpu"),
+]
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory) -> set[str]:
+    from rlsd_pl.cli import fit
+
+    keys: set[str] = set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["fit.py"])
+        for objective in ("rlsd", "opsd"):
+            patch.delenv(RUN_DIR_VARIABLE, raising=False)
+            folder = tmp_path_factory.mktemp("glossary") / objective
+            fit(["--objective", objective, "--run_dir", str(folder), *SHORT])
+            keys |= read_history(folder).keys()
+    return {re.sub(r"_at_\d+$", "_at_K", key) for key in keys}
+
+
+def _documented(key: str) -> bool:
+    return key in DOCUMENTED or (key.startswith("val/status_") and "val/status_*" in DOCUMENTED)
+
+
+def test_every_logged_key_is_in_the_glossary(logged):
+    assert not sorted(key for key in logged if not _documented(key))
+
+
+def test_every_key_of_the_glossary_is_logged(logged):
+    assert not sorted(key for key in DOCUMENTED - logged if not key.endswith("*"))
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (REPOSITORY / "README.md").read_text(), flags=re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.partition("  #")[0].strip() for line in lines if line.startswith("python scripts/")]
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_commands_of_the_readme_parse_and_run(command, tmp_path, monkeypatch, tiny_model, problem_file):
+    """Each ``fit.py`` line of the README, shortened by flags, with the tiny model where it names a model of the hub."""
+    from rlsd_pl.cli import fit
+
+    program, *flags = shlex.split(command)[1:]
+    if Path(program).name != "fit.py":
+        pytest.skip("scripts other than fit.py have tests of their own")
+    monkeypatch.setattr(sys, "argv", ["fit.py"])
+    monkeypatch.delenv(RUN_DIR_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    flags = [str(tiny_model) if flag.startswith("Qwen/") else flag for flag in flags]
+    flags = [str(problem_file) if flag.endswith(".jsonl") else flag for flag in flags]
+    if "--resume" in flags:
+        fit(["--run_dir", str(tmp_path / "runs" / "first"), *SHORT])
+        monkeypatch.delenv(RUN_DIR_VARIABLE, raising=False)
+        fit([*flags, "--trainer.max_epochs", "2"])
+        return
+    fit([*flags, *(["--data.max_completion_tokens", "8"] if str(tiny_model) in flags else []), *SHORT])
+    assert list(Path("runs").glob("*/hf/config.json"))
+
+
+def test_documents_name_files_that_exist():
+    for page in [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), (page.name, target)
+
+
+def test_every_preset_folder_is_a_group():
+    from rlsd_pl.presets import GROUPS
+
+    assert {path.name for path in CONFIGS.iterdir() if path.is_dir()} == set(GROUPS)
