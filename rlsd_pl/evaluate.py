@@ -21,7 +21,7 @@ from rlsd_pl.errors import SetupError
 from rlsd_pl.functional import pass_at_k
 from rlsd_pl.module import PolicyModule
 from rlsd_pl.presets import expand, expand_over, fail
-from rlsd_pl.runs import CONFIG_FILE, newest_checkpoint, take_option
+from rlsd_pl.runs import CONFIG_FILE, newest_checkpoint, newest_run, take_option
 from rlsd_pl.types import Rollout
 
 EVALUATION_FILE = "evaluation.json"
@@ -45,7 +45,7 @@ class Subject:
 
     @classmethod
     def from_arguments(cls, checkpoint: str, argv: list[str]) -> Subject:
-        """A run's folder brings its own configuration, on top of which presets and flags apply.
+        """A run's folder, ``last`` for the newest, brings its configuration; presets and flags apply on top of it.
 
         A Hugging Face folder or hub id is a model for the presets' task. It gets the objective that needs no teacher,
         so that problems without privileged text count.
@@ -53,7 +53,7 @@ class Subject:
         Raises:
             ValueError: if a run has no finished iteration, or a preset does not exist.
         """
-        folder = Path(checkpoint)
+        folder = newest_run() if checkpoint == "last" else Path(checkpoint)
         if (folder / CONFIG_FILE).exists():
             weights = newest_checkpoint(folder)
             arguments = expand_over(folder / CONFIG_FILE, argv)
