@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ import yaml
 from rlsd_pl.presets import CONFIGS, GROUPS, available, expand
 from rlsd_pl.runs import RUN_DIR_VARIABLE
 from tests.conftest import REPOSITORY
+from tests.tables import write_table
 
 
 @pytest.fixture(autouse=True)
@@ -51,10 +53,10 @@ def test_every_preset_has_a_description_and_only_known_keys(group):
 @pytest.mark.parametrize(
     "path", sorted(p.relative_to(CONFIGS).as_posix() for p in CONFIGS.rglob("*.yaml")), ids=lambda p: p
 )
-def test_every_yaml_in_configs_parses_through_the_cli(path, build, problem_file):
+def test_every_yaml_in_configs_parses_through_the_cli(path, build, tmp_path):
     flags = ["--config", str(CONFIGS / path), "--trainer.accelerator", "cpu", "--trainer.precision", "32"]
-    if path.startswith("task/") and "task.path" in (CONFIGS / path).read_text():
-        flags += ["--task.path", str(problem_file)]
+    if path.startswith("task/") and "TableTask" in (CONFIGS / path).read_text():
+        flags += ["--task.path", str(write_table(Path(path).stem, tmp_path))]
     cli = build(*flags)
     assert cli.trainer.max_epochs > 0
 
