@@ -49,7 +49,10 @@ LINKS = {
     "task": ("data.task", Task),
     "verifier": ("data.verifier", Verifier),
     "engine": ("data.engine", Engine),
+    "contrast": ("model.contrast", Context),
 }
+
+OPTIONAL = {"contrast"}
 
 
 class Parser(LightningArgumentParser):
@@ -102,7 +105,7 @@ class PartsCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Objective, teacher, context, task, verifier and engine stand at the top and are handed to their users."""
         for key, (target, base) in LINKS.items():
-            parser.add_subclass_arguments(base, key, required=True)
+            parser.add_subclass_arguments(base, key, required=key not in OPTIONAL)
             parser.link_arguments(key, target, apply_on="instantiate")
         for key, kind in {"optimizer": OptimizerCallable, "lr_scheduler": OptionalScheduler}.items():
             parser.add_argument(f"--{key}", type=kind)

@@ -16,12 +16,12 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from rlsd_pl.distributed import global_means, global_sum
-from rlsd_pl.engines import Engine, OnProgress, ignore_progress
+from rlsd_pl.engines import Engine, OnProgress, demonstration, ignore_progress
 from rlsd_pl.errors import SetupError
 from rlsd_pl.policy import encode_chat
 from rlsd_pl.rollouts import RolloutCollector, RolloutSet, student_messages
 from rlsd_pl.tasks.base import Split, Task
-from rlsd_pl.types import Problem, RolloutBatch, Sampling
+from rlsd_pl.types import Problem, RolloutBatch, Sampling, Signal
 from rlsd_pl.verifiers.base import Verifier
 
 if TYPE_CHECKING:
@@ -201,7 +201,8 @@ class RolloutDataModule(LightningDataModule):
                 f"Got data.prompts_per_rollout={self.prompts_per_rollout} on {trainer.world_size} processes; expected "
                 "a multiple, because a group stays on one process."
             )
-        local = self.prompts_per_rollout // trainer.world_size * self.group_size
+        per_prompt = 1 if self._module.objective.demonstrations else self.group_size
+        local = self.prompts_per_rollout // trainer.world_size * per_prompt
         if local % self.updates_per_rollout:
             raise SetupError(
                 f"Got data.updates_per_rollout={self.updates_per_rollout} for {local} completions per process; "
@@ -249,13 +250,28 @@ class RolloutDataModule(LightningDataModule):
         if not problem.prompt.strip():
             return "the prompt is absent or blank"
         module = self._module
-        if module.objective.signals and (reason := module.context.check(problem)):
+        if reason := self._missing_text(problem):
             return reason
         tokens = len(
             encode_chat(module.tokenizer, student_messages(problem, self.verifier), module.chat_template_kwargs)
         )
         if tokens > self.max_prompt_tokens:
             return f"prompt longer than data.max_prompt_tokens={self.max_prompt_tokens}"
+        return None
+
+    def _missing_text(self, problem: Problem) -> str | None:
+        """Reason why the objective can never get the text that it learns from, or ``None``."""
+        module = self._module
+        fields = module.objective.demonstrations
+        if fields and demonstration(problem, fields) is None:
+            return f"no demonstration: none of {', '.join(fields)} among its privileged texts"
+        signals = module.objective.signals
+        if signals & (Signal.TEACHER_LOGPROBS | Signal.TEACHER_DISTRIBUTION) and (
+            reason := module.context.check(problem)
+        ):
+            return reason
+        if signals & Signal.CONTRAST_LOGPROBS and module.contrast is not None:
+            return module.contrast.check(problem)
         return None
 
     # --- training ----------------------------------------------------------------------------------------------------
@@ -314,6 +330,8 @@ class RolloutDataModule(LightningDataModule):
             policy=module.policy,
             teacher=module.teacher,
             context=module.context,
+            contrast=module.contrast,
+            reference=module.reference,
             objective=module.objective,
             engine=self.engine,
             verifier=self.verifier,

@@ -17,8 +17,8 @@ from rlsd_pl.distributed import shard
 from rlsd_pl.evaluation import Evaluation
 from rlsd_pl.objectives import Objective
 from rlsd_pl.policy import Dtype, LoRA, Policy, TeacherStates, load_tokenizer
-from rlsd_pl.teachers import Teacher
-from rlsd_pl.types import RolloutBatch
+from rlsd_pl.teachers import FrozenTeacher, Teacher
+from rlsd_pl.types import RolloutBatch, Signal
 
 if TYPE_CHECKING:
     from rlsd_pl.datamodule import MicroBatch, RolloutDataModule, ValidationItem
@@ -31,6 +31,7 @@ class PolicyModule(LightningModule):
         objective: what to learn from a rollout.
         teacher: whose weights score under the privileged context.
         context: what the teacher sees beside the problem.
+        contrast: rejected contexts, for objectives that contrast two; others leave it alone.
         optimizer: makes the optimizer from parameters.
         lr_scheduler: makes a scheduler from the optimizer; it steps once per iteration.
         name_or_path: a Hugging Face folder or hub id; ``lab`` is the embedded base policy.
@@ -55,9 +56,16 @@ class PolicyModule(LightningModule):
         attn_implementation: str | None = None,
         gradient_checkpointing: bool = False,
         chat_template_kwargs: dict[str, Any] | None = None,
+        contrast: Context | None = None,
     ) -> None:
         super().__init__()
-        self.objective, self.teacher, self.context = objective, teacher, context
+        if objective.signals & Signal.CONTRAST_LOGPROBS and contrast is None:
+            raise ValueError(
+                f"{type(objective).__name__} contrasts two contexts and got one. Set --contrast, for example to "
+                "rlsd_pl.contexts.RejectedSiblings."
+            )
+        self.objective, self.teacher, self.context, self.contrast = objective, teacher, context, contrast
+        self.reference = FrozenTeacher() if objective.signals & Signal.REFERENCE_LOGPROBS else None
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
         self.name_or_path, self.lora = name_or_path, lora
         self.weights_dtype: Dtype = dtype
@@ -88,7 +96,7 @@ class PolicyModule(LightningModule):
         )
 
     def configure_model(self) -> None:
-        """Load the weights, shard them where the strategy does, and show them to the teacher."""
+        """Load the weights, shard them where the strategy does, and show them to the teachers."""
         if self._policy is not None:
             return
         policy = self.load_policy()
@@ -96,6 +104,8 @@ class PolicyModule(LightningModule):
             shard(policy, self.device_mesh["data_parallel"])
         self._policy = policy
         self.teacher.bind(policy)
+        if self.reference is not None:
+            self.reference.bind(policy)
 
     def configure_optimizers(self) -> Any:
         """Optimizer over the trainable tensors."""

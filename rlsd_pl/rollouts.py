@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rlsd_pl.contexts import Context
 from rlsd_pl.distributed import Sums
-from rlsd_pl.engines import Engine, OnProgress, ignore_progress
+from rlsd_pl.engines import Engine, OnProgress, demonstrate, ignore_progress
 from rlsd_pl.functional import signal_free_groups
 from rlsd_pl.objectives import Objective
 from rlsd_pl.policy import Policy
@@ -61,6 +61,8 @@ class RolloutCollector:
     """Runs rollout phases. Holds no state between them.
 
     Attributes:
+        contrast: rejected contexts, for objectives that declare ``CONTRAST_LOGPROBS``.
+        reference: the initial policy, for objectives that declare ``REFERENCE_LOGPROBS``.
         score_batch_size: completions per no-grad forward of the teacher.
         forward_context: precision context for forwards outside the training step.
         max_error_share: share of completions that the verifier may fail on before the run stops.
@@ -73,6 +75,8 @@ class RolloutCollector:
     engine: Engine
     verifier: Verifier
     sampling: Sampling
+    contrast: Context | None = None
+    reference: Teacher | None = None
     score_batch_size: int = 64
     max_error_share: float = 0.05
     off_policy: bool = False
@@ -88,7 +92,7 @@ class RolloutCollector:
         """
         seconds: dict[str, float] = {}
         with _timed(seconds, "generate"), self.forward_context():
-            prompts, groups = self.sample(problems, self.sampling, seed, on_progress)
+            prompts, groups = self._completions(problems, seed, on_progress)
         with _timed(seconds, "verify"):
             rollouts = self.verify(problems, groups)
         batch = self._batch(prompts, rollouts)
@@ -108,6 +112,16 @@ class RolloutCollector:
             ),
         }
         return RolloutSet(rollouts, batch, sums)
+
+    def _completions(
+        self, problems: Sequence[Problem], seed: int, on_progress: OnProgress
+    ) -> tuple[list[list[int]], list[list]]:
+        """What is learnt from: samples, or one demonstration per problem."""
+        fields = self.objective.demonstrations
+        if not fields:
+            return self.sample(problems, self.sampling, seed, on_progress)
+        prompts = [self.policy.encode(student_messages(problem, self.verifier)) for problem in problems]
+        return prompts, demonstrate(self.policy, problems, prompts, fields, self.sampling)
 
     def sample(
         self, problems: Sequence[Problem], sampling: Sampling, seed: int, on_progress: OnProgress = ignore_progress
@@ -155,14 +169,21 @@ class RolloutCollector:
         )
 
     def _with_signals(self, batch: RolloutBatch, groups: list[list[Rollout]]) -> RolloutBatch:
-        if not self.objective.signals & (Signal.TEACHER_LOGPROBS | Signal.TEACHER_DISTRIBUTION):
-            return batch
-        prompts, has_context = self._teacher_prompts(groups)
-        batch = replace(batch, has_context=has_context)
-        if self.objective.signals & Signal.TEACHER_DISTRIBUTION:
-            batch = replace(batch, teacher_prompts=prompts)
-        if self.objective.signals & Signal.TEACHER_LOGPROBS:
-            batch = replace(batch, teacher_logprobs=self._teacher_logprobs(batch, prompts, has_context))
+        signals = self.objective.signals
+        if signals & (Signal.TEACHER_LOGPROBS | Signal.TEACHER_DISTRIBUTION):
+            prompts, has_context = self._teacher_prompts(groups)
+            batch = replace(batch, has_context=has_context)
+            if signals & Signal.TEACHER_DISTRIBUTION:
+                batch = replace(batch, teacher_prompts=prompts)
+            if signals & Signal.TEACHER_LOGPROBS:
+                batch = replace(batch, teacher_logprobs=self._teacher_logprobs(batch, prompts, has_context))
+        if signals & Signal.CONTRAST_LOGPROBS:
+            scored, exists = self._contrast_logprobs(batch, groups)
+            batch = replace(batch, contrast_logprobs=scored, contrast_mask=exists)
+        if signals & Signal.REFERENCE_LOGPROBS:
+            assert self.reference is not None
+            with self.reference.scoring(self.policy) as model:
+                batch = replace(batch, reference_logprobs=self._score(model, batch.prompts, batch.completions))
         return batch
 
     def evidence(self, rollouts: Sequence[Rollout]) -> tuple[Tensor, Tensor]:
@@ -182,16 +203,36 @@ class RolloutCollector:
 
     def _teacher_prompts(self, groups: Sequence[Sequence[Rollout]]) -> tuple[PaddedTokens, Tensor]:
         """Prompts (x, r) of all completions, and bool [B]: whether the context had something to show."""
-        encoded, has_context = [], []
-        for group in groups:
-            for index, rollout in enumerate(group):
-                messages = student_messages(rollout.problem, self.verifier)
-                text = self.context.privileged(group, index)
-                if text is not None:
-                    messages = self.context.messages(replace(rollout.problem, messages=messages), text)
-                encoded.append(self.policy.encode(messages))
-                has_context.append(text is not None)
-        return PaddedTokens.prompts(encoded, self.policy.pad_id), torch.tensor(has_context)
+        texts = [self.context.privileged(group, index) for group in groups for index in range(len(group))]
+        return self._prompts_with(self.context, texts, groups)
+
+    def _prompts_with(
+        self, context: Context, texts: Sequence[str | None], groups: Sequence[Sequence[Rollout]]
+    ) -> tuple[PaddedTokens, Tensor]:
+        encoded = []
+        for text, rollout in zip(texts, (rollout for group in groups for rollout in group), strict=True):
+            messages = student_messages(rollout.problem, self.verifier)
+            if text is not None:
+                messages = context.messages(replace(rollout.problem, messages=messages), text)
+            encoded.append(self.policy.encode(messages))
+        shown = torch.tensor([text is not None for text in texts])
+        return PaddedTokens.prompts(encoded, self.policy.pad_id), shown
+
+    def _contrast_logprobs(self, batch: RolloutBatch, groups: Sequence[Sequence[Rollout]]) -> tuple[Tensor, Tensor]:
+        """Log-probs [B, K, T] under K rejected contexts, and bool [B, K]: which of them exist.
+
+        Absent ones are scored too: under FSDP all processes have to run the same number of forwards.
+        """
+        assert self.contrast is not None
+        texts = [self.contrast.alternatives(group, index) for group in groups for index in range(len(group))]
+        scored, exists = [], []
+        with self.teacher.scoring(self.policy) as model:
+            for k in range(self.contrast.count):
+                kth = [row[k] if k < len(row) else None for row in texts]
+                prompts, shown = self._prompts_with(self.contrast, kth, groups)
+                scored.append(self._score(model, prompts, batch.completions))
+                exists.append(shown)
+        return torch.stack(scored, dim=1), torch.stack(exists, dim=1)
 
     @torch.no_grad()
     def _score(self, model: Policy, prompts: PaddedTokens, completions: PaddedTokens) -> Tensor:
@@ -234,6 +275,8 @@ def _group_sums(batch: RolloutBatch, groups: int) -> Sums:
     sums = {"rollout/signal_free_groups": (float(silent.sum()), float(groups))}
     if batch.has_context is not None:
         sums["rollout/no_context"] = (float((~batch.has_context).sum()), float(len(batch)))
+    if batch.contrast_mask is not None:
+        sums["rollout/no_contrast"] = (float((~batch.contrast_mask.any(dim=1)).sum()), float(len(batch)))
     return sums
 
 

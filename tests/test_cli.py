@@ -77,9 +77,9 @@ def test_flags_override_presets_with_types(build):
 
 def test_parts_of_an_objective_can_be_swapped_by_flag(build):
     cli = build(
-        *("--objective.strength", "rlsd_pl.objectives.parts.Constant", "--objective.strength.value", "0.7"),
-        *("--objective.reduction", "rlsd_pl.objectives.parts.SequenceMean"),
-        *("--objective.surrogate", "rlsd_pl.objectives.parts.PPOClip", "--objective.surrogate.epsilon_high", "0.4"),
+        *("--objective.strength", "rlsd_pl.objectives.Constant", "--objective.strength.value", "0.7"),
+        *("--objective.reduction", "rlsd_pl.objectives.SequenceMean"),
+        *("--objective.surrogate", "rlsd_pl.objectives.PPOClip", "--objective.surrogate.epsilon_high", "0.4"),
     )
     objective = cli.model.objective
     assert objective.strength(0) == 0.7
@@ -120,7 +120,7 @@ def test_the_order_of_presets_is_fixed_and_flags_come_last():
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--objective", "nope"], "expected one of: opsd, rlsd, rlvr"),
+        (["--objective", "nope"], "expected one of: cepo, grpo_opsd, opd,"),
         (["--objective", "rlds"], "Did you mean 'rlsd'?"),
         (["--objective"], "--objective got no value"),
         (["--objective.epsilonw", "0.3"], "epsilonw"),

@@ -10,8 +10,7 @@ import torch
 
 from rlsd_pl.contexts import AnswerContext, Context, SolutionContext
 from rlsd_pl.engines import Engine, ScriptedEngine, TransformersEngine
-from rlsd_pl.objectives import RLSD, RLVR, Objective
-from rlsd_pl.objectives.parts import Constant, MaskTruncated, SoftPenalty, ZeroReward
+from rlsd_pl.objectives import RLSD, RLVR, Constant, MaskTruncated, Objective, SoftPenalty, ZeroReward
 from rlsd_pl.policy import Policy
 from rlsd_pl.rollouts import RolloutCollector, VerifierError, rollout_sums, student_messages
 from rlsd_pl.teachers import LiveTeacher, Teacher

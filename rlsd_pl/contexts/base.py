@@ -30,6 +30,9 @@ class Context(ABC):
             nothing.
     """
 
+    count: int = 1
+    """Most texts per completion, where the context serves for contrast."""
+
     def __init__(self, template: str = DEFAULT_TEMPLATE) -> None:
         self.template = Environment(undefined=StrictUndefined, autoescape=False).from_string(template)
         rendered = self.template.render(prompt="\x00prompt\x00", privileged="\x00privileged\x00")
@@ -47,6 +50,11 @@ class Context(ABC):
         Raises:
             ValueError: if the problem should hold the text and does not.
         """
+
+    def alternatives(self, group: Sequence[Rollout], index: int) -> list[str]:
+        """At most ``count`` texts for completion ``index``, for objectives that contrast contexts; maybe none."""
+        text = self.privileged(group, index)
+        return [] if text is None else [text]
 
     def check(self, problem: Problem) -> str | None:
         """Reason why this problem can never get its privileged text, or ``None``. Asked when the data is loaded."""

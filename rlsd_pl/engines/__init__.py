@@ -2,6 +2,14 @@
 
 from rlsd_pl.engines.base import Engine, OnProgress, ignore_progress
 from rlsd_pl.engines.hf import TransformersEngine
-from rlsd_pl.engines.scripted import ScriptedEngine
+from rlsd_pl.engines.scripted import ScriptedEngine, demonstrate, demonstration
 
-__all__ = ["Engine", "OnProgress", "ScriptedEngine", "TransformersEngine", "ignore_progress"]
+__all__ = [
+    "Engine",
+    "OnProgress",
+    "ScriptedEngine",
+    "TransformersEngine",
+    "demonstrate",
+    "demonstration",
+    "ignore_progress",
+]

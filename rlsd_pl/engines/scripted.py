@@ -1,4 +1,4 @@
-"""An engine that says what it is told to; for tests and for replaying completions."""
+"""Completions that are given instead of sampled: demonstrations, and an engine for tests and replays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from rlsd_pl.engines.base import Engine, OnProgress, Policy, ignore_progress
-from rlsd_pl.types import Completion, PaddedTokens, Sampling
+from rlsd_pl.types import Completion, PaddedTokens, Problem, Sampling
 
 Script = Callable[[str, int], str]
 """Maps (decoded prompt, index within the group) to the completion's text."""
@@ -33,20 +33,49 @@ class ScriptedEngine(Engine):
         on_progress: OnProgress = ignore_progress,
     ) -> list[list[Completion]]:
         """See :meth:`Engine.generate`. A text beyond ``max_tokens`` is cut and counts as truncated."""
-        eos = policy.tokenizer.eos_token_id
         results = []
         for prompt in prompts:
             spoken = policy.decode(prompt)
             texts = [self.script(spoken, k) for k in range(sampling.completions)]
-            ids = [
-                [*policy.tokenizer.encode(text, add_special_tokens=False), eos][: sampling.max_tokens] for text in texts
-            ]
-            results.append(_completions(policy, prompt, ids, sampling))
-            on_progress(len(ids))
+            results.append(say(policy, prompt, texts, sampling))
+            on_progress(len(texts))
         return results
 
 
-def _completions(policy: Policy, prompt: Sequence[int], ids: list[list[int]], sampling: Sampling) -> list[Completion]:
+@torch.no_grad()
+def demonstrate(
+    policy: Policy,
+    problems: Sequence[Problem],
+    prompts: Sequence[Sequence[int]],
+    fields: Sequence[str],
+    sampling: Sampling,
+) -> list[list[Completion]]:
+    """One completion per problem: the first of its privileged ``fields`` that it has, as if the policy had said it.
+
+    Raises:
+        ValueError: if a problem has none of them.
+    """
+    completions = []
+    for problem, prompt in zip(problems, prompts, strict=True):
+        text = demonstration(problem, fields)
+        if text is None:
+            raise ValueError(
+                f"Problem {problem.id} has no demonstration: expected one of {list(fields)} among its privileged "
+                f"texts, got {sorted(problem.privileged)}. Map a column to one of them, or set objective.fields."
+            )
+        completions.append(say(policy, prompt, [text], sampling))
+    return completions
+
+
+def demonstration(problem: Problem, fields: Sequence[str]) -> str | None:
+    """The first of the privileged ``fields`` that the problem has."""
+    return next((text for name in fields if (text := problem.privileged.get(name, "")).strip()), None)
+
+
+def say(policy: Policy, prompt: Sequence[int], texts: Sequence[str], sampling: Sampling) -> list[Completion]:
+    """Completions of one prompt with given texts, EOS appended, cut at ``max_tokens``; log-probs are the policy's."""
+    eos = policy.tokenizer.eos_token_id
+    ids = [[*policy.tokenizer.encode(text, add_special_tokens=False), eos][: sampling.max_tokens] for text in texts]
     pad = policy.pad_id
     prompts = PaddedTokens.prompts([prompt] * len(ids), pad).to(policy.device)
     completions = PaddedTokens.completions(ids, pad).to(policy.device)

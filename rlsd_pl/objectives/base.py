@@ -6,17 +6,13 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from rlsd_pl.objectives.parts import (
-    AdvantageEstimator,
-    Divergence,
-    GroupNormalized,
-    PPOClip,
-    Reduction,
-    Surrogate,
-    TokenMean,
-    Truncation,
-    ZeroReward,
-)
+from rlsd_pl.objectives.advantages import AdvantageEstimator, GroupNormalized
+from rlsd_pl.objectives.divergences import Divergence
+from rlsd_pl.objectives.importance import ImportanceCorrection
+from rlsd_pl.objectives.reductions import Reduction, TokenMean
+from rlsd_pl.objectives.reference import ReferenceKL
+from rlsd_pl.objectives.surrogates import PPOClip, Surrogate
+from rlsd_pl.objectives.truncation import Truncation, ZeroReward
 from rlsd_pl.types import Credit, RolloutBatch, Signal, TokenLoss, TokenScores
 
 
@@ -32,10 +28,16 @@ class Objective(ABC):
         reduction: default :class:`TokenMean`.
         truncation: what a completion without EOS is worth; default :class:`ZeroReward`.
         entropy_bonus: factor of the entropy (nats) that is added to what is maximised.
+        reference_kl: penalty on the distance from the initial policy; off by default.
+        importance: correction for an engine whose log-probs are not the trainer's; off by default.
     """
 
     signals: Signal = Signal.NONE
     """What must be computed for this objective beyond rewards."""
+
+    demonstrations: tuple[str, ...] = ()
+    """Keys into ``Problem.privileged``, the first that a problem has being learnt from in place of the policy's own
+    samples. Empty for every on-policy objective."""
 
     divergence: Divergence | None = None
     """Distribution term, for objectives whose signals hold ``TEACHER_DISTRIBUTION``."""
@@ -47,12 +49,18 @@ class Objective(ABC):
         reduction: Reduction | None = None,
         truncation: Truncation | None = None,
         entropy_bonus: float = 0.0,
+        reference_kl: ReferenceKL | None = None,
+        importance: ImportanceCorrection | None = None,
     ) -> None:
         self.advantage = advantage or GroupNormalized()
         self.surrogate = surrogate or PPOClip()
         self.reduction = reduction or TokenMean()
         self.truncation = truncation or ZeroReward()
         self.entropy_bonus = entropy_bonus
+        self.reference_kl = reference_kl
+        self.importance = importance
+        if reference_kl is not None:
+            self.signals = self.signals | Signal.REFERENCE_LOGPROBS
 
     @abstractmethod
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
@@ -63,19 +71,57 @@ class Objective(ABC):
             iteration: 0-based, for schedules.
         """
 
+    def distribution_rows(self, batch: RolloutBatch) -> Tensor:
+        """bool [B]: the completions that the distribution term applies to; those that the context had a text for."""
+        assert batch.has_context is not None
+        return batch.has_context
+
     def loss(self, batch: RolloutBatch, scores: TokenScores) -> TokenLoss:
         """Per-token loss [B, T] of one micro-batch. Gradient flows through ``scores`` alone."""
         loss = -self.entropy_bonus * scores.entropy
         diagnostics: dict[str, Tensor] = {"entropy": scores.entropy.detach()}
-        if batch.token_advantages is not None:
-            old = batch.rollout_logprobs if batch.off_policy else scores.logprobs.detach()
-            inputs = (scores.logprobs, old, batch.token_advantages)
-            loss = loss + self.surrogate(*inputs, batch.loss_mask)
-            clipped = self.surrogate.clipped(*inputs)
-            if clipped is not None:
-                diagnostics["ratio_clip_fraction"] = clipped
-        if self.divergence is not None:
-            assert scores.divergence is not None
-            loss = loss + self.divergence.weight * scores.divergence
-            diagnostics["divergence"] = scores.divergence.detach()
+        for term in (self._policy_term, self._distribution_term, self._reference_term):
+            value = term(batch, scores, diagnostics)
+            loss = loss if value is None else loss + value
         return TokenLoss(loss, diagnostics)
+
+    def _policy_term(self, batch: RolloutBatch, scores: TokenScores, diagnostics: dict[str, Tensor]) -> Tensor | None:
+        if batch.token_advantages is None:
+            return None
+        old = batch.rollout_logprobs if batch.off_policy else scores.logprobs.detach()
+        inputs = (scores.logprobs, old, batch.token_advantages)
+        clipped = self.surrogate.clipped(*inputs)
+        if clipped is not None:
+            diagnostics["ratio_clip_fraction"] = clipped
+        loss = self.surrogate(*inputs, batch.loss_mask)
+        # Off-policy, the surrogate's own ratio is that to the sampling distribution already.
+        return loss if batch.off_policy else self._corrected(loss, batch, scores, diagnostics)
+
+    def _distribution_term(
+        self, batch: RolloutBatch, scores: TokenScores, diagnostics: dict[str, Tensor]
+    ) -> Tensor | None:
+        if self.divergence is None:
+            return None
+        assert scores.divergence is not None
+        diagnostics["divergence"] = scores.divergence.detach()
+        applies = self.distribution_rows(batch)[:, None]
+        loss = self.divergence.weight * scores.divergence.masked_fill(~applies, 0.0)
+        return self._corrected(loss, batch, scores, diagnostics)
+
+    def _reference_term(
+        self, batch: RolloutBatch, scores: TokenScores, diagnostics: dict[str, Tensor]
+    ) -> Tensor | None:
+        if self.reference_kl is None:
+            return None
+        assert batch.reference_logprobs is not None
+        kl = self.reference_kl(scores.logprobs, batch.reference_logprobs)
+        diagnostics["reference_kl"] = kl.detach()
+        return self.reference_kl.coefficient * kl
+
+    def _corrected(
+        self, loss: Tensor, batch: RolloutBatch, scores: TokenScores, diagnostics: dict[str, Tensor]
+    ) -> Tensor:
+        if self.importance is None:
+            return loss
+        diagnostics["importance"] = self.importance(scores.logprobs, batch.rollout_logprobs)
+        return diagnostics["importance"] * loss

@@ -6,7 +6,7 @@ from typing import Any
 
 from rlsd_pl import functional as F
 from rlsd_pl.objectives.base import Objective
-from rlsd_pl.objectives.parts import Divergence, GeneralizedJSD
+from rlsd_pl.objectives.divergences import Divergence, GeneralizedJSD
 from rlsd_pl.types import Credit, RolloutBatch, Signal
 
 
@@ -14,7 +14,8 @@ class OPSD(Objective):
     """min sum_t D(P_T(. | x, r), P_S(. | x)) over the full vocabulary, on the student's own samples; no reward at all.
 
     The student is pushed towards every preference of a teacher that has seen r, those that nobody without r can have
-    included: accuracy rises first and then collapses into leakage (2604.03128, section 3 and Fig. 3).
+    included: accuracy rises first and then collapses into leakage (2604.03128, section 3 and Fig. 3). A completion
+    without context teaches nothing.
 
     Args:
         divergence: default the full reverse KL(S || T).
@@ -32,7 +33,10 @@ class OPSD(Objective):
 
 
 class OPSDSampled(Objective):
-    """A_t = log P_T(y_t | x, r) - log P_S(y_t | x): OPSD's gradient on the sampled token alone; no reward."""
+    """A_t = log P_T(y_t | x, r) - log P_S(y_t | x): OPSD's gradient on the sampled token alone; no reward.
+
+    A completion without context has A_t = 0.
+    """
 
     signals = Signal.TEACHER_LOGPROBS
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from rlsd_pl import functional as F
 from rlsd_pl.objectives.base import Objective
-from rlsd_pl.objectives.parts import LinearDecay, Schedule
+from rlsd_pl.objectives.schedules import LinearDecay, Schedule
+from rlsd_pl.objectives.weighting import EvidenceWeighting, TwoSided
 from rlsd_pl.types import Credit, RolloutBatch, Signal
 
 
@@ -15,27 +18,41 @@ class RLSD(Objective):
     Delta_t = sg(log P_T(y_t | x, r) - log P_S(y_t | x)). Algorithm 1 of the paper, two-sided clip.
 
     Delta is taken at rollout time, so that credit is a fixed property of a rollout. lambda = 0 is RLVR bit for bit, and
-    so is a teacher that agrees with the student. Degenerates to RLVR where the context tells the teacher nothing.
+    so is a teacher that agrees with the student. Degenerates to RLVR where the context tells the teacher nothing; a
+    completion without context keeps A.
 
     Args:
         epsilon_w: half-width of the clip on the evidence weight; at 1 or above the lower side is open.
         strength: schedule of lambda; default .5 to 0 over 50 iterations, as in the paper.
+        weighting: how evidence becomes a weight; default :class:`TwoSided`.
     """
 
     signals = Signal.TEACHER_LOGPROBS
 
-    def __init__(self, epsilon_w: float = 0.2, strength: Schedule | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        epsilon_w: float = 0.2,
+        strength: Schedule | None = None,
+        weighting: EvidenceWeighting | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if epsilon_w < 0:
             raise ValueError(f"Got objective.epsilon_w={epsilon_w}; expected a number >= 0 (the paper: 0.2).")
         self.epsilon_w = epsilon_w
         self.strength = strength or LinearDecay()
+        self.weighting = weighting or TwoSided()
+
+    def evidence(self, batch: RolloutBatch) -> Tensor:
+        """Delta [B, T] in nats, detached; 0 where there is nothing to go by."""
+        assert batch.teacher_logprobs is not None
+        return F.evidence_delta(batch.teacher_logprobs, batch.rollout_logprobs)
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
         """See :meth:`Objective.credit`."""
-        assert batch.teacher_logprobs is not None
-        strength = self.strength(iteration)
-        delta = F.evidence_delta(batch.teacher_logprobs, batch.rollout_logprobs)
-        token_advantages = F.rlsd_credit(batch.advantages, delta, strength, self.epsilon_w)
-        clipped = F.evidence_clip_fraction(delta, batch.advantages[:, None], self.epsilon_w, batch.loss_mask)
+        strength, delta = self.strength(iteration), self.evidence(batch)
+        token_advantages = self.weighting(batch.advantages, delta, strength, self.epsilon_w)
+        clipped = F.evidence_clip_fraction(
+            self.weighting.direction * delta, batch.advantages[:, None], self.epsilon_w, batch.loss_mask
+        )
         return Credit(token_advantages, {"lambda": strength, "clip_fraction": clipped.item()})

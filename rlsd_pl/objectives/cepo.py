@@ -1,0 +1,28 @@
+"""CEPO: evidence as a contrast of the right answer and a sibling's wrong one (2605.19436)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from rlsd_pl import functional as F
+from rlsd_pl.objectives.rlsd import RLSD
+from rlsd_pl.types import RolloutBatch, Signal
+
+
+class CEPO(RLSD):
+    """RLSD with Delta_t = sg(log P_T(y_t | x, r+) - log P_T(y_t | x, r-)); r- is the answer of a rejected sibling.
+
+    What any hint does to style cancels. A completion without a rejected sibling has Delta = 0 and keeps A, so a batch
+    without any is RLVR. Equal contexts degenerate to RLVR too.
+    """
+
+    signals = Signal.TEACHER_LOGPROBS | Signal.CONTRAST_LOGPROBS
+
+    def evidence(self, batch: RolloutBatch) -> Tensor:
+        """See :meth:`RLSD.evidence`."""
+        assert batch.teacher_logprobs is not None
+        assert batch.has_context is not None
+        assert batch.contrast_logprobs is not None
+        assert batch.contrast_mask is not None
+        exists = batch.contrast_mask & batch.has_context[:, None]
+        return F.contrastive_evidence(batch.teacher_logprobs, batch.contrast_logprobs, exists)

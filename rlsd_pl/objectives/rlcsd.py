@@ -1,0 +1,63 @@
+"""RLCSD: a bounded bonus from the contrast of a right hint and several wrong ones (2606.11709)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlsd_pl import functional as F
+from rlsd_pl.objectives.base import Objective
+from rlsd_pl.objectives.schedules import Constant, Schedule
+from rlsd_pl.types import Credit, RolloutBatch, Signal
+
+
+class RLCSD(Objective):
+    """e_t = log P_T(y_t | x, c+) - log mean_k P_T(y_t | x, w_k) over up to 4 wrong siblings w_k;
+    rho_t = lambda tanh(e_t / tau); tokens with |rho_t| > delta get A + rho_t, cut at 0 to keep the sign of A, the
+    others A.
+
+    The surrogate is a mean over the other tokens plus eta times a mean over the selected ones. The two means are taken
+    over this process's rollout, as factors on the token advantages, so the reduction has to be :class:`TokenMean`.
+    A completion without a right or a wrong hint has e = 0; without any contrast this is RLVR bit for bit.
+
+    Args:
+        strength: schedule of beta times lambda, the bound of the bonus; default constantly .5.
+        temperature: tau, in nats.
+        threshold: delta.
+        selected_weight: eta.
+    """
+
+    signals = Signal.TEACHER_LOGPROBS | Signal.CONTRAST_LOGPROBS
+
+    def __init__(
+        self,
+        strength: Schedule | None = None,
+        temperature: float = 0.02,
+        threshold: float = 0.02,
+        selected_weight: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.strength = strength or Constant(0.5)
+        self.temperature, self.threshold, self.selected_weight = temperature, threshold, selected_weight
+
+    def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
+        """See :meth:`Objective.credit`."""
+        assert batch.teacher_logprobs is not None
+        assert batch.has_context is not None
+        assert batch.contrast_logprobs is not None
+        assert batch.contrast_mask is not None
+        strength = self.strength(iteration)
+        exists = batch.contrast_mask & batch.has_context[:, None]
+        evidence = F.contrastive_evidence(batch.teacher_logprobs, batch.contrast_logprobs, exists)
+        bonus = F.rlcsd_bonus(evidence, strength, self.temperature)
+        selected = F.rlcsd_selection(bonus, self.threshold) & batch.loss_mask
+        token_advantages = F.rlcsd_credit(batch.advantages, bonus, self.threshold)
+        share = F.masked_mean(selected.float(), batch.loss_mask)
+        return Credit(token_advantages * self._balance(selected, share), {"lambda": strength, "selected": share.item()})
+
+    def _balance(self, selected: Tensor, share: Tensor) -> Tensor:
+        """[B, T] factors that turn one mean over all tokens into a mean over each of the two sets."""
+        return torch.where(selected, self.selected_weight / share, 1 / (1 - share).clamp(min=torch.finfo().eps))
