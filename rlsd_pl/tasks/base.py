@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from typing import Literal
 
@@ -33,3 +34,8 @@ class Task(ABC):
     @abstractmethod
     def size(self, split: Split) -> int | None:
         """Number of problems in the split, or ``None`` if it is endless."""
+
+
+def unit_hash(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone: below a share, a problem is held out."""
+    return int.from_bytes(hashlib.blake2b(text.strip().encode(), digest_size=8).digest(), "big") / 2**64

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, cast
 from datasets import Dataset
 
 from rlsd_pl.errors import SetupError
-from rlsd_pl.tasks.base import Split, Task
+from rlsd_pl.tasks.base import Split, Task, unit_hash
 from rlsd_pl.tasks.columns import Cell, cells, matches
 from rlsd_pl.tasks.files import COMPRESSED, is_file_name, read_table
 from rlsd_pl.types import Message, Problem
@@ -156,7 +155,7 @@ class TableTask(Task):
         index: dict[Split, list[int]] = {"train": [], "val": []}
         kept = self._kept("train")
         for number, prompt in kept:
-            index["val" if _unit_hash(prompt) < val_fraction else "train"].append(number)
+            index["val" if unit_hash(prompt) < val_fraction else "train"].append(number)
         if not index["val"] or not index["train"]:
             raise SetupError(
                 f"Holding out {val_fraction:.0%} of {len(kept)} rows leaves {len(index['train'])} to "
@@ -171,8 +170,3 @@ class TableTask(Task):
         if dropped := len(train) - len(kept):
             log.warning("Dropping %d of %d train problems that stand among the val ones too.", dropped, len(train))
         return {"train": kept, "val": [number for number, _ in val]}
-
-
-def _unit_hash(text: str) -> float:
-    """A number in [0, 1) that depends on the text alone."""
-    return int.from_bytes(hashlib.blake2b(text.strip().encode(), digest_size=8).digest(), "big") / 2**64

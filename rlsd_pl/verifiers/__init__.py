@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rlsd_pl.verifiers.json_schema import JSONSchemaVerifier as JSONSchemaVerifier
     from rlsd_pl.verifiers.math import MathVerifier as MathVerifier
     from rlsd_pl.verifiers.numeric import NumericVerifier as NumericVerifier
+    from rlsd_pl.verifiers.reasoning_gym import ReasoningGymVerifier as ReasoningGymVerifier
     from rlsd_pl.verifiers.remote import RemoteVerifier as RemoteVerifier
     from rlsd_pl.verifiers.sql import SQLVerifier as SQLVerifier
     from rlsd_pl.verifiers.tool_calls import ToolCallVerifier as ToolCallVerifier
@@ -34,6 +35,7 @@ _MODULE_OF = {
     "JSONSchemaVerifier": "json_schema",
     "MathVerifier": "math",
     "NumericVerifier": "numeric",
+    "ReasoningGymVerifier": "reasoning_gym",
     "RegexVerifier": "format",
     "RemoteVerifier": "remote",
     "SQLVerifier": "sql",
