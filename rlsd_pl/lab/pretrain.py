@@ -42,7 +42,7 @@ class ModelSize:
 class TrainingPlan:
     """Length and optimizer of pre-training; ``batch_size`` counts sequences, ``warmup_steps`` optimizer steps."""
 
-    steps: int = 600
+    steps: int = 1500
     batch_size: int = 96
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
@@ -158,7 +158,7 @@ def build_model(size: ModelSize) -> Qwen3ForCausalLM:
 
 
 def pretrain(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> Qwen3ForCausalLM:
-    """Train a base policy from scratch on the CPU; about three minutes on one core with the defaults."""
+    """Train a base policy from scratch on the CPU; about a quarter of an hour on one core with the defaults."""
     seed_everything(config.seed, verbose=False)
     plan = config.plan
     dataset = DemonstrationDataset(config.demonstrator, tokenizer, plan.steps * plan.batch_size, config.seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import get_args
 
+from rlsd_pl.lab.demonstrator import Demonstrator
 from rlsd_pl.lab.world import ChainWorld, is_held_out, running_values
 from rlsd_pl.tasks.base import Split, Task
 from rlsd_pl.types import Problem
@@ -14,7 +15,8 @@ class ChainTask(Task):
     """Endless, seeded, index-deterministic chains; see :mod:`rlsd_pl.lab.world`.
 
     Each problem carries the running values as privileged ``solution`` (``"7,4"``) and the last of them as privileged
-    ``answer`` (``"4"``). Its metadata holds what the verifier needs: ``expression`` and ``misconceptions`` (the facts).
+    ``answer`` (``"4"``), and a flawless privileged ``demonstration``, written as the demonstrator writes. Its metadata
+    holds what the verifier needs: ``expression`` and ``misconceptions`` (the facts).
 
     Args:
         world: operands and misconceptions; the shipped base was pre-trained in the default world.
@@ -31,6 +33,7 @@ class ChainTask(Task):
         self.seed = seed
         self.val_size = val_size
         self._misconceptions = tuple(self.world.wrong_results)
+        self._flawless = Demonstrator(self.world, misconception_rate=0.0, slip_rate=0.0, hinted_share=0.0)
 
     def size(self, split: Split) -> int | None:
         _check_split(split)
@@ -46,7 +49,11 @@ class ChainTask(Task):
             id=f"{self.name}/{split}/{index}",
             messages=({"role": "user", "content": expression},),
             answer=values[-1],
-            privileged={"solution": ",".join(values), "answer": values[-1]},
+            privileged={
+                "solution": ",".join(values),
+                "answer": values[-1],
+                "demonstration": self._flawless.demonstrate(expression, random.Random(expression)).completion,
+            },
             metadata={"expression": expression, "misconceptions": self._misconceptions},
         )
 
