@@ -28,7 +28,7 @@ def logged(tmp_path_factory) -> set[str]:
     keys: set[str] = set()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["fit.py"])
-        for objective in ("rlsd", "opsd"):
+        for objective in ("rlsd", "sdpo", "rlcsd", "sdar", "sdpg"):
             patch.delenv(RUN_DIR_VARIABLE, raising=False)
             folder = tmp_path_factory.mktemp("glossary") / objective
             fit(["--objective", objective, "--run_dir", str(folder), *SHORT])

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from rlsd_pl.policy import LoRA, Policy
-from rlsd_pl.teachers import FrozenTeacher, LiveTeacher, PeriodicTeacher, Snapshot
+from rlsd_pl.teachers import (
+    EMATeacher,
+    ExternalTeacher,
+    FrozenTeacher,
+    LiveTeacher,
+    PeriodicTeacher,
+    Snapshot,
+)
 from rlsd_pl.types import PaddedTokens
 
 BATCH = (PaddedTokens.prompts([[7, 8], [9, 10, 11]], 0), PaddedTokens.completions([[50, 1], [60, 61, 1]], 0))
@@ -105,3 +112,48 @@ def test_a_swapped_head_scores_with_the_teachers_weights_after_the_swap(policy):
 def test_period_zero_is_refused():
     with pytest.raises(ValueError, match="at least 1"):
         PeriodicTeacher(every=0)
+
+
+def test_ema_moves_by_its_rate_after_every_iteration(policy):
+    teacher = EMATeacher(decay=0.75)
+    teacher.bind(policy)
+    expected = weights(policy)
+    for iteration in range(3):
+        perturb(policy)
+        current = weights(policy)
+        expected = {name: 0.75 * kept + 0.25 * current[name] for name, kept in expected.items()}
+        teacher.after_iteration(policy, iteration)
+    with teacher.scoring(policy):
+        averaged = weights(policy)
+    assert all(torch.allclose(averaged[name], kept, atol=1e-6) for name, kept in expected.items())
+    assert not all(torch.equal(averaged[name], p) for name, p in policy.trainable().items())
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0])
+def test_an_average_that_never_moves_is_refused(decay):
+    with pytest.raises(ValueError, match="frozen"):
+        EMATeacher(decay)
+
+
+def test_an_external_teacher_scores_with_its_own_weights_and_stays_out_of_the_checkpoint(policy, tiny_model, tmp_path):
+    other = Policy.from_pretrained(str(tiny_model))
+    perturb(other)
+    other.save_pretrained(tmp_path)
+    teacher = ExternalTeacher(str(tmp_path))
+    teacher.bind(policy)
+    assert torch.allclose(score(teacher, policy), other(*BATCH, 1.0).logprobs, atol=1e-6)
+    assert not teacher.state_dict()
+    assert not list(teacher.parameters())
+    with teacher.scoring(policy) as model:
+        states = model.teacher_states(*BATCH, own_head=False)
+    assert not states.head(states.hidden).requires_grad
+
+
+def test_an_external_teacher_of_another_vocabulary_is_refused(policy):
+    with pytest.raises(ValueError, match="same vocabulary"):
+        ExternalTeacher("lab").bind(policy)
+
+
+def test_an_external_teacher_needs_its_weights(policy):
+    with pytest.raises(RuntimeError, match="bind"), ExternalTeacher("lab").scoring(policy):
+        pass

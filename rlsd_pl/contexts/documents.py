@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from rlsd_pl.contexts.base import ProblemContext
@@ -55,5 +56,7 @@ def cut(text: str, max_characters: int) -> str:
     """The beginning of a text, ended between words where there is room for one."""
     if len(text) <= max_characters:
         return text
-    kept = text[: max_characters + 1].rsplit(None, 1)[0]
-    return kept[:max_characters]
+    kept = text[:max_characters]
+    if text[max_characters].isspace():
+        return kept.rstrip()
+    return re.sub(r"\S+$", "", kept).rstrip() or kept
