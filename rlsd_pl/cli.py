@@ -169,7 +169,8 @@ def readable(message: str) -> str:
     if not any("Union subtypes" in line for line in lines):
         return " ".join(lines)
     start = [line for line in lines[:1] if line.startswith("Parser key")]
-    reasons = [line.removeprefix("- ") for line in lines if line.startswith("- ") and "Expected a <class" not in line]
+    noise = ("Expected a <class", "Does not validate against")
+    reasons = [line.removeprefix("- ") for line in lines if line.startswith("- ") and not any(n in line for n in noise)]
     return " ".join([*start, *reasons[:2]])
 
 

@@ -118,7 +118,7 @@ def print_help(program: str, purpose: str, flags: Sequence[tuple[str, str]]) -> 
     for group in GROUPS:
         for i, name in enumerate(available(group)):
             marker = " [dim](default)[/]" if DEFAULTS.get(group) == name else ""
-            presets.add_row(f"--{group}" if i == 0 else "", name + marker, description(group, name))
+            presets.add_row(f"--{group}" if i == 0 else "", name + marker, _escape(description(group, name)))
     console.print(presets, "")
     table = Table("option", "", box=None, title="Often used", title_justify="left", title_style="bold")
     for flag, meaning in flags:
