@@ -92,23 +92,26 @@ class TableTask(Task):
 
     def problem(self, split: Split, index: int) -> Problem:
         """See :meth:`Task.problem`."""
-        if not 0 <= index < self.size(split):
-            raise IndexError(f"Got index {index} of {self.size(split)} {split} problems.")
-        number = self.index[split][index]
-        row = cast(dict[str, Any], self.rows[split][number])
+        row = self.row(split, index)
         messages: list[Message] = [{"role": "user", "content": str(self.prompt.value(row, self.folder) or "")}]
         if self.system_prompt:
             messages.insert(0, {"role": "system", "content": self.system_prompt})
         others = {name: value for name, value in row.items() if name != self.prompt_column}
         texts = {name: value for name, value in others.items() if isinstance(value, str)}
         return Problem(
-            id=f"{self.name}/{split}/{number}",
+            id=f"{self.name}/{split}/{self.index[split][index]}",
             messages=messages,
             answer=self._answer(row),
             privileged=texts | {name: str(cell.value(row, self.folder)) for name, cell in self.privileged.items()},
             metadata={name: value for name, value in others.items() if name not in texts}
             | {name: cell.value(row, self.folder) for name, cell in self.metadata.items()},
         )
+
+    def row(self, split: Split, index: int) -> dict[str, Any]:
+        """The table's row behind a problem, as it is."""
+        if not 0 <= index < self.size(split):
+            raise IndexError(f"Got index {index} of {self.size(split)} {split} problems.")
+        return cast(dict[str, Any], self.rows[split][self.index[split][index]])
 
     def _answer(self, row: dict[str, Any]) -> str | None:
         value = None if self.answer_column is None else row[self.answer_column]

@@ -1,0 +1,89 @@
+"""``scripts/make_privileged.py``: parts by the presets and flags of ``fit.py``, then row by row."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from rlsd_pl.cli import PartsCLI, quiet_libraries
+from rlsd_pl.datamodule import derive_seed
+from rlsd_pl.errors import SetupError
+from rlsd_pl.presets import expand, fail
+from rlsd_pl.privileged.build import Builder, Record
+from rlsd_pl.privileged.documents import Documents
+from rlsd_pl.privileged.report import Coverage, stands_in
+from rlsd_pl.privileged.sources import EndpointError, EndpointSource, EngineSource, Source
+from rlsd_pl.tasks.table import TableTask
+
+
+def make_privileged(argv: Sequence[str]) -> Coverage:
+    """Build or go on building the table, report; exits with one line on a mistake."""
+    quiet_libraries()
+    options, flags = _parser().parse_known_args(list(argv))
+    try:
+        quiet = ["--trainer.callbacks", "[]", "--trainer.logger", "false", "--trainer.enable_checkpointing", "false"]
+        cli = PartsCLI(expand(["--objective", "rlvr", *flags, *quiet]))
+        task = cli.datamodule.task
+        if not isinstance(task, TableTask):
+            raise SetupError(f"Got the task {type(task).__name__}; expected a table: --task jsonl --task.path FILE.")
+        builder = Builder(task, options.output, options.column)
+        if options.documents:
+            _attach(builder, Documents(options.documents, options.retrieved), options.limit)
+        else:
+            _solve(builder, cli, _source(options, cli), options)
+    except (SetupError, EndpointError, ValueError, OSError, ImportError) as error:
+        fail(str(error))
+        raise AssertionError from error
+    coverage = builder.coverage()
+    console = Console(highlight=False, soft_wrap=True)
+    coverage.show(console)
+    coverage.write(options.output.with_suffix(".report.json"))
+    console.print(f"Written to {options.output}. Train with --task.path {options.output} --context solution "
+                  f"--context.field {options.column}")  # fmt: skip
+    return coverage
+
+
+def _solve(builder: Builder, cli: PartsCLI, source: Source, options: argparse.Namespace) -> None:
+    verifier = cli.datamodule.verifier
+    missing = list(islice(builder.missing(), options.limit))
+    try:
+        for start in track(range(0, len(missing), options.batch), "problems", transient=True):
+            batch = missing[start : start + options.batch]
+            # Seeded by the problem and not by its place, which a resumed build counts anew.
+            builder.solve(batch, source, verifier, derive_seed(cli.datamodule.seed, "privileged", batch[0][0].id))
+    finally:
+        verifier.close()
+
+
+def _attach(builder: Builder, documents: Documents, limit: int | None) -> None:
+    for problem, row in islice(builder.missing(), limit):
+        builder.append(row, documents.attached(row), Record(problem.id, {}, stands_in(problem)))
+
+
+def _source(options: argparse.Namespace, cli: PartsCLI) -> Source:
+    data = cli.datamodule
+    if options.endpoint:
+        key = os.environ.get(options.key_variable)
+        return EndpointSource(options.endpoint, options.endpoint_model, data.sampling, key)
+    policy = cli.model.load_policy().to(cli.trainer.strategy.root_device)
+    return EngineSource(policy, data.engine, data.sampling)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--column", default="reference")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--endpoint")
+    parser.add_argument("--endpoint_model", default="default")
+    parser.add_argument("--key_variable", default="OPENAI_API_KEY")
+    parser.add_argument("--documents", type=Path)
+    parser.add_argument("--retrieved", default="documents")
+    return parser
