@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,32 +14,21 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from rlsd_pl.distributed import global_means, global_sum
-from rlsd_pl.engines import Engine, OnProgress, demonstration, ignore_progress
+from rlsd_pl.engines import Engine, OnProgress, ignore_progress
 from rlsd_pl.errors import SetupError
-from rlsd_pl.policy import encode_chat
-from rlsd_pl.rollouts import RolloutCollector, RolloutSet, student_messages
+from rlsd_pl.rollouts import RolloutCollector, RolloutSet
+from rlsd_pl.rows import RowCheck
 from rlsd_pl.tasks.base import Split, Task
-from rlsd_pl.types import Problem, RolloutBatch, Sampling, Signal
+from rlsd_pl.types import Problem, RolloutBatch, Sampling
 from rlsd_pl.verifiers.base import Verifier
 
 if TYPE_CHECKING:
     from rlsd_pl.module import PolicyModule
 
-log = logging.getLogger(__name__)
-
 T = TypeVar("T")
 
 Watch = Callable[[str, int], OnProgress]
 """Given what is being sampled ("rollouts", "evaluation") and how many completions, returns who is told of progress."""
-
-ENDLESS_PROBE = 64
-"""Problems of an endless split that are checked before training."""
-
-CHECKED_AT_ONCE = 1024
-"""Rows that the verifier checks side by side before training; bounds how many problems stand in memory."""
-
-IDS_SHOWN = 3
-"""Rows that a refusal names for each reason."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +77,6 @@ def derive_seed(*parts: object) -> int:
     """A 63-bit seed from parts such as (seed, "rollout", iteration, rank): nothing has to be carried to resume."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
-
-
-def _some(ids: Sequence[str]) -> str:
-    return ", ".join(ids[:IDS_SHOWN]) + (", ..." if len(ids) > IDS_SHOWN else "")
 
 
 class RolloutDataModule(LightningDataModule):
@@ -169,7 +152,6 @@ class RolloutDataModule(LightningDataModule):
         self.max_error_share, self.max_skipped_share = max_error_share, max_skipped_share
         self.seed = seed
         self.usable: dict[Split, list[int] | None] = {}
-        self.skipped: dict[Split, Counter[str]] = {}
         self.watch: Watch = _watch_nothing
         self.latest: RolloutSet | None = None
         self.latest_metrics: dict[str, float] = {}
@@ -180,9 +162,10 @@ class RolloutDataModule(LightningDataModule):
         """Check every row that could be used, and that the Trainer fits a rollout loop."""
         if stage == "fit":
             self._check_trainer()
+        rows = RowCheck(self.task, self.verifier, self._module, self.max_prompt_tokens, self.max_skipped_share)
         for split in ("train", "val") if stage == "fit" else ("val",):
             if split not in self.usable:
-                self._check_rows(split)
+                self.usable[split] = rows.usable(split)
 
     def _check_trainer(self) -> None:
         trainer = self._trainer
@@ -209,70 +192,6 @@ class RolloutDataModule(LightningDataModule):
                 "expected a divisor."
             )
         trainer.accumulate_grad_batches = -(-(local // self.updates_per_rollout) // self.micro_batch_size)
-
-    def _check_rows(self, split: Split) -> None:
-        size = self.task.size(split)
-        total = ENDLESS_PROBE if size is None else size
-        usable: list[int] = []
-        refused: dict[str, list[str]] = {}
-        for start in range(0, total, CHECKED_AT_ONCE):
-            indices = range(start, min(start + CHECKED_AT_ONCE, total))
-            problems = [self.task.problem(split, index) for index in indices]
-            for index, problem, reason in zip(indices, problems, self._unusable(problems), strict=True):
-                if reason is None:
-                    usable.append(index)
-                else:
-                    refused.setdefault(reason, []).append(problem.id)
-        reasons = Counter({reason: len(ids) for reason, ids in refused.items()})
-        listing = "; ".join(
-            f"{count} x {reason} ({_some(refused[reason])})" for reason, count in reasons.most_common(5)
-        )
-        if not usable or reasons.total() > self.max_skipped_share * total:
-            raise SetupError(
-                f"{reasons.total()} of {total} {split} problems cannot be used (allowed: "
-                f"{self.max_skipped_share:.0%}). {listing or 'The split is empty.'}. Mend the data, or raise "
-                "--data.max_skipped_share."
-            )
-        if reasons:
-            log.warning("Skipping %d of %d %s problems: %s.", reasons.total(), total, split, listing)
-        self.usable[split] = None if size is None else usable
-        self.skipped[split] = reasons
-
-    def _unusable(self, problems: Sequence[Problem]) -> list[str | None]:
-        """Why each problem cannot be used; ``None`` where it can."""
-        reasons = self.verifier.check_all(problems)
-        return [
-            reason if problem.prompt.strip() and reason else self._unusable_as_prompt(problem)
-            for problem, reason in zip(problems, reasons, strict=True)
-        ]
-
-    def _unusable_as_prompt(self, problem: Problem) -> str | None:
-        if not problem.prompt.strip():
-            return "the prompt is absent or blank"
-        module = self._module
-        if reason := self._missing_text(problem):
-            return reason
-        tokens = len(
-            encode_chat(module.tokenizer, student_messages(problem, self.verifier), module.chat_template_kwargs)
-        )
-        if tokens > self.max_prompt_tokens:
-            return f"prompt longer than data.max_prompt_tokens={self.max_prompt_tokens}"
-        return None
-
-    def _missing_text(self, problem: Problem) -> str | None:
-        """Reason why the objective can never get the text that it learns from, or ``None``."""
-        module = self._module
-        fields = module.objective.demonstrations
-        if fields and demonstration(problem, fields) is None:
-            return f"no demonstration: none of {', '.join(fields)} among its privileged texts"
-        signals = module.objective.signals
-        if signals & (Signal.TEACHER_LOGPROBS | Signal.TEACHER_DISTRIBUTION) and (
-            reason := module.context.check(problem)
-        ):
-            return reason
-        if signals & Signal.CONTRAST_LOGPROBS and module.contrast is not None:
-            return module.contrast.check(problem)
-        return None
 
     # --- training ----------------------------------------------------------------------------------------------------
 

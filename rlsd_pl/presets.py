@@ -9,7 +9,7 @@ from pathlib import Path
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
-GROUPS = ("experiment", "objective", "teacher", "context", "task", "verifier", "model", "engine", "trainer")
+GROUPS = ("experiment", "objective", "task", "teacher", "context", "verifier", "model", "engine", "trainer")
 """Preset groups in the order in which they apply; later ones win, flags win over all."""
 
 DEFAULTS = {"objective": "rlsd", "task": "lab", "model": "lab", "engine": "transformers", "trainer": "auto"}

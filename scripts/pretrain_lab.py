@@ -1,4 +1,4 @@
-"""Make the lab's base policy: ``python scripts/pretrain_lab.py --output FOLDER`` (a quarter of an hour on one CPU core)."""
+"""Make the lab's base policy: ``python scripts/pretrain_lab.py --output FOLDER``; a quarter of an hour on one core."""
 
 from __future__ import annotations
 

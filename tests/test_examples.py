@@ -36,7 +36,8 @@ def test_an_example_trains_by_the_command_that_it_prints(name, tiny_model, tmp_p
     table.write_text("".join(table.read_text().splitlines(keepends=True)[::4]))
     run = tmp_path / "run"
     cli = fit([*flags[:-1], str(tiny_model), *SHORT, "--run_dir", str(run)])
-    assert not any(cli.datamodule.skipped.values())
+    data = cli.datamodule
+    assert {split: len(rows) for split, rows in data.usable.items()} == {s: data.task.size(s) for s in data.usable}
     history = read_history(run)
     assert history["rollout/reward"][1] == 0.0
     assert history["rollout/status_error"][1] == 0.0

@@ -1,0 +1,117 @@
+"""Which problems a run can use, found out before training."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rlsd_pl.engines import demonstration
+from rlsd_pl.errors import SetupError
+from rlsd_pl.policy import encode_chat
+from rlsd_pl.rollouts import student_messages
+from rlsd_pl.tasks.base import Split, Task
+from rlsd_pl.types import Problem, Signal
+from rlsd_pl.verifiers.base import Verifier
+
+if TYPE_CHECKING:
+    from rlsd_pl.module import PolicyModule
+
+log = logging.getLogger(__name__)
+
+ENDLESS_PROBE = 64
+"""Problems of an endless split that are checked."""
+
+CHECKED_AT_ONCE = 1024
+"""Rows that the verifier checks side by side; bounds how many problems stand in memory."""
+
+IDS_SHOWN = 3
+"""Rows that a refusal names for each reason."""
+
+
+@dataclass(frozen=True)
+class RowCheck:
+    """Asks of every problem: can it be judged, can its prompt be rendered in the limit, is its privileged text there?
+
+    Attributes:
+        max_prompt_tokens: a longer prompt is refused.
+        max_skipped_share: share of refused problems above which the run does not start.
+    """
+
+    task: Task
+    verifier: Verifier
+    module: PolicyModule
+    max_prompt_tokens: int
+    max_skipped_share: float
+
+    def usable(self, split: Split) -> list[int] | None:
+        """Indices of the usable problems; ``None`` for an endless split, of which some are checked.
+
+        Raises:
+            SetupError: if none is usable, or too many are not.
+        """
+        size = self.task.size(split)
+        total = ENDLESS_PROBE if size is None else size
+        usable: list[int] = []
+        refused: dict[str, list[str]] = {}
+        for start in range(0, total, CHECKED_AT_ONCE):
+            indices = range(start, min(start + CHECKED_AT_ONCE, total))
+            problems = [self.task.problem(split, index) for index in indices]
+            for index, problem, reason in zip(indices, problems, self._unusable(problems), strict=True):
+                if reason is None:
+                    usable.append(index)
+                else:
+                    refused.setdefault(reason, []).append(problem.id)
+        reasons = Counter({reason: len(ids) for reason, ids in refused.items()})
+        listing = "; ".join(
+            f"{count} x {reason} ({_some(refused[reason])})" for reason, count in reasons.most_common(5)
+        )
+        if not usable or reasons.total() > self.max_skipped_share * total:
+            raise SetupError(
+                f"{reasons.total()} of {total} {split} problems cannot be used (allowed: "
+                f"{self.max_skipped_share:.0%}). {listing or 'The split is empty.'}. Mend the data, or raise "
+                "--data.max_skipped_share."
+            )
+        if reasons:
+            log.warning("Skipping %d of %d %s problems: %s.", reasons.total(), total, split, listing)
+        return None if size is None else usable
+
+    def _unusable(self, problems: Sequence[Problem]) -> list[str | None]:
+        """Why each problem cannot be used; ``None`` where it can."""
+        reasons = self.verifier.check_all(problems)
+        return [
+            reason if problem.prompt.strip() and reason else self._unusable_as_prompt(problem)
+            for problem, reason in zip(problems, reasons, strict=True)
+        ]
+
+    def _unusable_as_prompt(self, problem: Problem) -> str | None:
+        if not problem.prompt.strip():
+            return "the prompt is absent or blank"
+        if reason := self._missing_text(problem):
+            return reason
+        messages = student_messages(problem, self.verifier)
+        tokens = len(encode_chat(self.module.tokenizer, messages, self.module.chat_template_kwargs))
+        if tokens > self.max_prompt_tokens:
+            return f"prompt longer than data.max_prompt_tokens={self.max_prompt_tokens}"
+        return None
+
+    def _missing_text(self, problem: Problem) -> str | None:
+        """Reason why the objective can never get the text that it learns from, or ``None``."""
+        module = self.module
+        fields = module.objective.demonstrations
+        if fields and demonstration(problem, fields) is None:
+            return f"no demonstration: none of {', '.join(fields)} among its privileged texts"
+        signals = module.objective.signals
+        if signals & (Signal.TEACHER_LOGPROBS | Signal.TEACHER_DISTRIBUTION) and (
+            reason := module.context.check(problem)
+        ):
+            return reason
+        if signals & Signal.CONTRAST_LOGPROBS and module.contrast is not None:
+            return module.contrast.check(problem)
+        return None
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:IDS_SHOWN]) + (", ..." if len(ids) > IDS_SHOWN else "")
