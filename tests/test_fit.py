@@ -22,7 +22,7 @@ LAB = [
     *("--trainer", "cpu", "--trainer.check_val_every_n_epoch", "1", "--trainer.max_epochs", "2"),
     *(
         "--data.prompts_per_rollout",
-        "2",
+        "4",
         "--data.group_size",
         "4",
         "--data.val_problems",

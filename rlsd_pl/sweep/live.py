@@ -28,17 +28,21 @@ POLL_SECONDS = 1.0
 def watch(processes: Processes, console: Console) -> None:
     """Run all to their end and show how they do; whatever happens, no process is left behind."""
     view = View(processes)
-    terminate = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # Noted and acted on between polls: an exception raised from a handler can be lost in whatever it interrupts.
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     try:
         with Live(view.table(), console=console, auto_refresh=False) as live:
-            while processes.left:
+            while processes.left and not received:
                 processes.advance()
                 live.update(view.table(), refresh=console.is_terminal)
                 time.sleep(POLL_SECONDS)
             live.update(view.table(), refresh=True)
     finally:
         processes.stop()
-        signal.signal(signal.SIGTERM, terminate)
+        signal.signal(signal.SIGTERM, before)
+    if received:
+        sys.exit(128 + signal.SIGTERM)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,13 @@ def gradient(loss: Tensor, leaf: Tensor) -> Tensor:
     return result
 
 
+def check_truncation(m: ModuleType) -> None:
+    close(m.soft_overlong_penalty(tensor([3, 6, 8, 10, 12]), max_tokens=10, buffer=4), [0, 0, -0.5, -1, -1])
+    for buffer in (0, 11):
+        with pytest.raises(ValueError, match="buffer"):
+            m.soft_overlong_penalty(tensor([3]), max_tokens=10, buffer=buffer)
+
+
 def check_masking(m: ModuleType) -> None:
     x, mask = tensor([[1.0, NAN], [2.0, 4.0]], requires_grad=True), tensor([[1, 0], [1, 1]])
     close(m.masked_sum(x, mask), 7)
@@ -394,6 +401,12 @@ EDITS = {
         ("_as_float(mask) / max_tokens", "_as_float(mask) / mask.shape[1]"),
         ("mask.bool().any(dim=1).sum()", "mask.bool().sum(dim=1).numel()"),
         ("return mask.bool().sum()", "return torch.tensor(mask.numel())"),
+    ],
+    "truncation": [
+        ("max_tokens - buffer - lengths", "lengths - max_tokens + buffer"),
+        ("max_tokens - buffer - lengths", "max_tokens - lengths"),
+        (".clamp(-1.0, 0.0)", ".clamp(max=0.0)"),
+        (".clamp(-1.0, 0.0)", ".clamp(min=-1.0)"),
     ],
     "kl": [
         ("policy_logprobs - reference_logprobs.detach()", "reference_logprobs.detach() - policy_logprobs"),
