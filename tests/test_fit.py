@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -163,8 +162,12 @@ def test_the_console_shows_what_a_user_needs_and_nothing_else(tmp_path):
 def test_an_interrupted_run_keeps_its_finished_iterations(tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, str(REPOSITORY / "scripts" / "fit.py"), *LAB, "--run_dir", str(folder)]
+    # A background job of a non-interactive shell ignores SIGINT and hands that down: the run must not inherit it.
     process = subprocess.Popen(
-        [*command, "--trainer.max_epochs", "500"], stdout=subprocess.PIPE, text=True, env=os.environ.copy()
+        [*command, "--trainer.max_epochs", "500"],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not list(folder.glob("checkpoints/*.ckpt")):
