@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
@@ -14,10 +13,12 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from rlsd_pl.distributed import global_means, global_sum
-from rlsd_pl.engines import Engine, OnProgress, ignore_progress
+from rlsd_pl.engines import Engine
 from rlsd_pl.errors import SetupError
+from rlsd_pl.order import ProblemOrder
 from rlsd_pl.rollouts import RolloutCollector, RolloutSet
 from rlsd_pl.rows import RowCheck
+from rlsd_pl.sampler import Watch, derive_seed, watch_nothing
 from rlsd_pl.tasks.base import Split, Task
 from rlsd_pl.types import Problem, RolloutBatch, Sampling
 from rlsd_pl.verifiers.base import Verifier
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from rlsd_pl.module import PolicyModule
 
 T = TypeVar("T")
-
-Watch = Callable[[str, int], OnProgress]
-"""Given what is being sampled ("rollouts", "evaluation") and how many completions, returns who is told of progress."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +67,6 @@ class ListDataset(Dataset[T]):
         return self.items[index]
 
 
-def _watch_nothing(what: str, completions: int) -> OnProgress:
-    return ignore_progress
-
-
-def derive_seed(*parts: object) -> int:
-    """A 63-bit seed from parts such as (seed, "rollout", iteration, rank): nothing has to be carried to resume."""
-    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
-
-
 class RolloutDataModule(LightningDataModule):
     """Once per epoch: problems, completions, verdicts, teacher scores, credit; then a sized loader of micro-batches.
 
@@ -100,6 +88,8 @@ class RolloutDataModule(LightningDataModule):
         val_samples: sampled completions per held-out problem, for avg@k and pass@k; 0 skips sampling.
         max_error_share: share of completions that the verifier may fail on before the run stops.
         max_skipped_share: share of unusable rows in the data above which the run does not start.
+        max_refills: dynamic sampling (DAPO, 2503.14476): most rounds in which groups whose rewards are all equal are
+            replaced by groups of new problems; 0 switches it off.
         seed: of problem order and sampling.
     """
 
@@ -121,6 +111,7 @@ class RolloutDataModule(LightningDataModule):
         val_samples: int = 4,
         max_error_share: float = 0.05,
         max_skipped_share: float = 0.2,
+        max_refills: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -133,6 +124,7 @@ class RolloutDataModule(LightningDataModule):
             ("max_completion_tokens", max_completion_tokens, 1),
             ("val_problems", val_problems, 1),
             ("val_samples", val_samples, 0),
+            ("max_refills", max_refills, 0),
         ]:
             if value < least:
                 raise ValueError(f"Got data.{name}={value}; expected a whole number of at least {least}.")
@@ -150,9 +142,10 @@ class RolloutDataModule(LightningDataModule):
         self.sampling = Sampling(max_completion_tokens, group_size, temperature, top_p, top_k)
         self.val_problems, self.val_samples = val_problems, val_samples
         self.max_error_share, self.max_skipped_share = max_error_share, max_skipped_share
+        self.max_refills = max_refills
         self.seed = seed
         self.usable: dict[Split, list[int] | None] = {}
-        self.watch: Watch = _watch_nothing
+        self.watch: Watch = watch_nothing
         self.latest: RolloutSet | None = None
         self.latest_metrics: dict[str, float] = {}
 
@@ -184,7 +177,13 @@ class RolloutDataModule(LightningDataModule):
                 f"Got data.prompts_per_rollout={self.prompts_per_rollout} on {trainer.world_size} processes; expected "
                 "a multiple, because a group stays on one process."
             )
-        per_prompt = 1 if self._module.objective.demonstrations else self.group_size
+        demonstrations = self._module.objective.demonstrations
+        if demonstrations and self.max_refills:
+            raise SetupError(
+                f"Got data.max_refills={self.max_refills} for an objective that learns from demonstrations; expected "
+                "0: a group of one never has a signal."
+            )
+        per_prompt = 1 if demonstrations else self.group_size
         local = self.prompts_per_rollout // trainer.world_size * per_prompt
         if local % self.updates_per_rollout:
             raise SetupError(
@@ -200,30 +199,29 @@ class RolloutDataModule(LightningDataModule):
         iteration = self._trainer.current_epoch
         start = time.perf_counter()
         rollouts = self.collector.collect(
-            self.problems_for(iteration),
+            self.order.problems(iteration),
             iteration,
             derive_seed(self.seed, "rollout", iteration, self._trainer.global_rank),
-            self.watch("rollouts", self.prompts_per_rollout // self._trainer.world_size * self.group_size),
+            self.watch,
+            partial(self.order.replacements, iteration),
         )
         metrics = global_means(rollouts.sums)
         metrics["perf/rollout_seconds"] = time.perf_counter() - start
         self.latest, self.latest_metrics = rollouts, metrics
         return DataLoader(ListDataset(self.micro_batches(rollouts.batch, iteration)), batch_size=None)
 
-    def problems_for(self, iteration: int) -> list[Problem]:
-        """This process's share of an iteration's problems, the same for every objective on the same seed."""
-        rank, world = self._trainer.global_rank, self._trainer.world_size
-        first = iteration * self.prompts_per_rollout
-        positions = range(first + rank, first + self.prompts_per_rollout, world)
-        return [self.task.problem("train", self._index(position)) for position in positions]
-
-    def _index(self, position: int) -> int:
-        usable = self.usable["train"]
-        if usable is None:
-            return derive_seed(self.seed, "problem", position)
-        passes, offset = divmod(position, len(usable))
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", passes))
-        return usable[int(torch.randperm(len(usable), generator=generator)[offset])]
+    @property
+    def order(self) -> ProblemOrder:
+        """Which problems an iteration learns from."""
+        trainer = self._trainer
+        return ProblemOrder(
+            self.task,
+            self.usable["train"],
+            self.prompts_per_rollout,
+            self.seed,
+            trainer.global_rank,
+            trainer.world_size,
+        )
 
     def micro_batches(self, batch: RolloutBatch, iteration: int) -> list[MicroBatch]:
         """Cut a rollout into optimizer batches, and these into length-sorted micro-batches with their global count."""
@@ -257,6 +255,7 @@ class RolloutDataModule(LightningDataModule):
             sampling=self.sampling,
             score_batch_size=self.micro_batch_size,
             max_error_share=self.max_error_share,
+            max_refills=self.max_refills,
             off_policy=self.updates_per_rollout > 1,
             forward_context=self._trainer.precision_plugin.forward_context,
         )

@@ -72,8 +72,7 @@ class Evaluation(nn.Module):
         sampling = replace(collector.sampling, completions=samples, temperature=temperature)
         problems = [item.problem for item in items]
         with collector.forward_context():
-            _, completions = collector.sample(problems, sampling, seed, on_progress)
-        groups = collector.verify(problems, completions)
+            groups = collector.sampler.sample(problems, sampling, seed, on_progress).groups
         return [group if item.counted else [] for item, group in zip(items, groups, strict=True)]
 
     def compute(self) -> dict[str, float]:

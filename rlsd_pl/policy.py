@@ -27,6 +27,9 @@ from rlsd_pl.types import Message, PaddedTokens, TokenScores
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
+EMBEDDED = {"lab": "base", "lab-expert": "expert"}
+"""Models in this package, and their folders: the lab's base policy, and one that learned without misconceptions."""
+
 
 @dataclass(frozen=True)
 class LoRA:
@@ -59,9 +62,9 @@ class TeacherStates:
 
 
 def resolve(name_or_path: str) -> str:
-    """Path of a model: ``lab`` is the base policy in this package, an existing folder is itself, all else a hub id."""
-    if name_or_path == "lab":
-        return str(files("rlsd_pl") / "lab" / "base")
+    """Path of a model: a name of ``EMBEDDED``, an existing folder as it is, all else a hub id."""
+    if name_or_path in EMBEDDED:
+        return str(files("rlsd_pl") / "lab" / EMBEDDED[name_or_path])
     path = Path(name_or_path).expanduser()
     if not path.exists() and name_or_path.startswith((".", "/", "~")):
         raise FileNotFoundError(f"No model folder at {path}. Set --model to a folder with config.json, or a hub id.")

@@ -51,6 +51,9 @@ def _resolve(config: Path, chosen: Mapping[str, str], rest: list[str]) -> list[s
             continue
         if name in available(group):
             files.append(CONFIGS / group / f"{name}.yaml")
+            # What a method needs said differently on this task, such as how a sibling's text becomes a hint.
+            overlay = CONFIGS / group / name / f"{chosen.get('objective')}.yaml"
+            files += [overlay] if overlay.exists() else []
         elif group == "model":
             rest = ["--model.name_or_path", name, *rest]
         elif "." in name:

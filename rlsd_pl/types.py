@@ -184,6 +184,7 @@ PER_TOKEN = (
     "teacher_logprobs",
     "contrast_logprobs",
     "reference_logprobs",
+    "span_mask",
 )
 """Fields of a :class:`RolloutBatch` whose last dimension is T."""
 
@@ -204,11 +205,13 @@ class RolloutBatch:
         off_policy: True where several updates reuse one rollout, so that pi_old is ``rollout_logprobs``. Otherwise
             pi_old is the detached current policy and costs no forward.
         teacher_logprobs: [B, T] log P_T of the sampled ids under (x, r).
+        span_mask: bool [B, T], the tokens that ``Objective.span`` matches; ``None`` without a span.
         has_context: bool [B], False where the context had nothing to show; such rows fall back to the objective's rule.
         contrast_logprobs: [B, K, T] log P_T of the sampled ids under K rejected contexts.
         contrast_mask: bool [B, K], True where there is such a context.
         reference_logprobs: [B, T] under the reference policy.
         teacher_prompts: the prompts (x, r), [B, L'] left-padded; kept only for a distribution term.
+        distribution_weights: [B] what ``Objective.credit`` made of it: the distribution term's factor per completion.
     """
 
     prompts: PaddedTokens
@@ -220,11 +223,13 @@ class RolloutBatch:
     token_advantages: Tensor | None = None
     off_policy: bool = False
     teacher_logprobs: Tensor | None = None
+    span_mask: Tensor | None = None
     has_context: Tensor | None = None
     contrast_logprobs: Tensor | None = None
     contrast_mask: Tensor | None = None
     reference_logprobs: Tensor | None = None
     teacher_prompts: PaddedTokens | None = None
+    distribution_weights: Tensor | None = None
 
     def __len__(self) -> int:
         return self.completions.ids.shape[0]
@@ -257,10 +262,18 @@ class RolloutBatch:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """Token advantages [B, T] (detached; ``None`` for no policy-gradient term) and scalars to log."""
+    """What ``Objective.credit`` makes of a rollout; everything detached.
+
+    Attributes:
+        token_advantages: [B, T]; ``None`` for no policy-gradient term.
+        metrics: scalars to log, keys ``credit/``.
+        distribution_weights: [B] factor of the distribution term, 0 for completions that it leaves out; ``None`` for no
+            such term.
+    """
 
     token_advantages: Tensor | None
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    distribution_weights: Tensor | None = None
 
 
 class TokenScores(NamedTuple):

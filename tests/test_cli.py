@@ -90,7 +90,7 @@ def test_parts_of_an_objective_can_be_swapped_by_flag(build):
 
 
 def test_an_objective_of_ones_own_comes_by_import_path(build, tmp_path, monkeypatch):
-    (tmp_path / "my_objective.py").write_text(
+    (tmp_path / "doubling.py").write_text(
         "from rlsd_pl.objectives import Objective\n"
         "from rlsd_pl.types import Credit\n"
         "class Doubled(Objective):\n"
@@ -101,7 +101,7 @@ def test_an_objective_of_ones_own_comes_by_import_path(build, tmp_path, monkeypa
         "        return Credit(self.factor * batch.advantages[:, None].expand_as(batch.rollout_logprobs))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    cli = build("--objective", "my_objective.Doubled", "--objective.factor", "3", "--context", "solution")
+    cli = build("--objective", "doubling.Doubled", "--objective.factor", "3", "--context", "solution")
     assert cli.model.objective.factor == 3.0
 
 

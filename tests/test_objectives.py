@@ -191,22 +191,27 @@ def test_sampled_distillation_ignores_the_reward():
 @pytest.mark.parametrize("has_context", [True, False])
 def test_the_distribution_term_leaves_out_rows_without_context(has_context):
     batch = batch_of(has_context=torch.tensor([True, has_context] * 3))
+    batch = replace(batch, distribution_weights=o.OPSD().credit(batch, 0).distribution_weights)
     loss = o.OPSD().loss(batch, scores_of(batch, torch.ones(B, T))).loss
     assert loss[:, 0].tolist() == [1.0, float(has_context)] * 3
 
 
 def test_sdpg_distils_on_positive_advantages_alone():
     batch = batch_of(token_advantages=torch.zeros(B, T))
-    objective = o.SDPG(reference_kl=o.K3(coefficient=0.0), divergence=o.GeneralizedJSD(weight=0.25))
+    objective = o.SDPG(o.Constant(0.25), reference_kl=o.K3(coefficient=0.0))
+    batch = replace(batch, distribution_weights=objective.credit(batch, 0).distribution_weights)
     loss = objective.loss(batch, scores_of(batch, torch.ones(B, T))).loss
     assert torch.equal(loss[:, 0], 0.25 * (batch.advantages > 0).float())
 
 
 def test_grpo_with_opsd_of_weight_zero_has_the_loss_of_rlvr():
     batch = batch_of()
-    batch = replace(batch, token_advantages=credit(o.RLVR(), batch))
-    mixed = o.GRPOWithOPSD(o.GeneralizedJSD(weight=0.0)).loss(batch, scores_of(batch, torch.ones(B, T)))
-    assert torch.equal(mixed.loss, o.RLVR().loss(batch, scores_of(batch)).loss)
+    mixture = o.GRPOWithOPSD(o.Constant(0.0))
+    weights = mixture.credit(batch, 0).distribution_weights
+    batch = replace(batch, token_advantages=credit(mixture, batch), distribution_weights=weights)
+    mixed = mixture.loss(batch, scores_of(batch, torch.ones(B, T)))
+    plain = o.RLVR().loss(replace(batch, distribution_weights=None), scores_of(batch))
+    assert torch.equal(mixed.loss, plain.loss)
 
 
 @pytest.mark.parametrize("part", [o.K1(), o.K2(), o.K3()])

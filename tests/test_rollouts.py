@@ -12,7 +12,8 @@ from rlsd_pl.contexts import AnswerContext, Context, SolutionContext
 from rlsd_pl.engines import Engine, ScriptedEngine, TransformersEngine
 from rlsd_pl.objectives import RLSD, RLVR, Constant, MaskTruncated, Objective, SoftPenalty, ZeroReward
 from rlsd_pl.policy import Policy
-from rlsd_pl.rollouts import RolloutCollector, VerifierError, rollout_sums, student_messages
+from rlsd_pl.rollouts import RolloutCollector, rollout_sums
+from rlsd_pl.sampler import VerifierError, student_messages
 from rlsd_pl.teachers import LiveTeacher, Teacher
 from rlsd_pl.types import Problem, RolloutBatch, Sampling
 from tests.worlds import LetterVerifier, SumTask
@@ -101,7 +102,7 @@ def test_trap_3_sampled_ids_are_scored_and_never_encoded_again(policy):
     assert split != merged
 
     class SplitEngine(ScriptedEngine):
-        def generate(self, policy, prompts, sampling, seed, on_progress=lambda n: None):
+        def generate(self, policy, prompts, sampling, seed, on_progress=None, on_finished=None):
             from rlsd_pl.types import Completion
 
             ids = tuple(split)
@@ -113,7 +114,7 @@ def test_trap_3_sampled_ids_are_scored_and_never_encoded_again(policy):
 
 def test_trap_4_privileged_text_never_stands_in_the_students_prompt(policy):
     collector = make(policy)
-    prompts, _ = collector.sample(PROBLEMS, collector.sampling, 0)
+    prompts = collector.sampler.prompts(PROBLEMS)
     for prompt, problem in zip(prompts, PROBLEMS, strict=True):
         text = policy.tokenizer.decode(prompt)
         assert problem.prompt in text

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 
 from rlsd_pl import objectives
 from rlsd_pl.errors import SetupError
@@ -96,18 +96,14 @@ def test_objectives_see_the_same_problems_and_first_rollouts(tiny_model):
 
 
 def test_problems_of_a_finite_task_come_once_per_pass(tiny_model):
-    class Watched(type(data())):
-        seen: list[str] = []
+    class Watch(Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            seen.extend(group[0].problem.id for group in trainer.datamodule.latest.groups)
 
-        def problems_for(self, iteration):
-            problems = super().problems_for(iteration)
-            self.seen += [p.id for p in problems]
-            return problems
-
+    seen: list[str] = []
     rollouts = data(prompts_per_rollout=16, group_size=2, max_completion_tokens=2)
-    rollouts.__class__ = Watched
-    Trainer(**{**TRAINER, "max_epochs": 8}).fit(module(tiny_model, RLVR()), rollouts)
-    first, second = Watched.seen[:64], Watched.seen[64:]
+    Trainer(**{**TRAINER, "max_epochs": 8, "callbacks": [Watch()]}).fit(module(tiny_model, RLVR()), rollouts)
+    first, second = seen[:64], seen[64:]
     assert len(set(first)) == len(set(second)) == 64
     assert first != second
 

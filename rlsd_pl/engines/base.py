@@ -17,8 +17,17 @@ OnProgress = Callable[[int], None]
 """Called with the number of completions that have finished since the last call."""
 
 
+OnFinished = Callable[[Sequence[tuple[int, Completion]]], None]
+"""Called with completions that are final, each with the index of its prompt: they are verified while others are still
+being generated."""
+
+
 def ignore_progress(finished: int) -> None:
     """The progress callback of someone who does not watch."""
+
+
+def ignore_finished(finished: Sequence[tuple[int, Completion]]) -> None:
+    """The callback of someone who waits for all completions."""
 
 
 class Engine(ABC):
@@ -32,6 +41,7 @@ class Engine(ABC):
         sampling: Sampling,
         seed: int,
         on_progress: OnProgress = ignore_progress,
+        on_finished: OnFinished = ignore_finished,
     ) -> list[list[Completion]]:
         """Sample ``sampling.completions`` completions for each prompt.
 
@@ -41,6 +51,7 @@ class Engine(ABC):
             sampling: limits and temperature.
             seed: the draw depends on this, the weights and the prompts alone; the global RNG is left as it was.
             on_progress: told as completions finish.
+            on_finished: given completions as soon as they are final. An engine may leave any of them out.
 
         Returns:
             One list of completions per prompt, in order, with log-probs under the (temperature-scaled) policy.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from rlsd_pl.engines.base import Engine, OnProgress, Policy, ignore_progress
+from rlsd_pl.engines.base import Engine, OnFinished, OnProgress, Policy, ignore_finished, ignore_progress
 from rlsd_pl.types import Completion, PaddedTokens, Sampling
 
 
@@ -34,6 +34,7 @@ class TransformersEngine(Engine):
         sampling: Sampling,
         seed: int,
         on_progress: OnProgress = ignore_progress,
+        on_finished: OnFinished = ignore_finished,
     ) -> list[list[Completion]]:
         """See :meth:`Engine.generate`."""
         if sampling.truncated:
@@ -52,8 +53,11 @@ class TransformersEngine(Engine):
             with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
                 torch.manual_seed(seed)
                 for batch in _batches(rows, self.batch_size):
-                    for (i, _), completion in zip(batch, _decode(policy, batch, sampling, on_progress), strict=True):
+                    completions = _decode(policy, batch, sampling, on_progress)
+                    finished = [(i, completion) for (i, _), completion in zip(batch, completions, strict=True)]
+                    for i, completion in finished:
                         results[i].append(completion)
+                    on_finished(finished)
         finally:
             policy.train(was_training)
         return results

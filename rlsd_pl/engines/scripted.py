@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from rlsd_pl.engines.base import Engine, OnProgress, Policy, ignore_progress
+from rlsd_pl.engines.base import Engine, OnFinished, OnProgress, Policy, ignore_finished, ignore_progress
 from rlsd_pl.types import Completion, PaddedTokens, Problem, Sampling
 
 Script = Callable[[str, int], str]
@@ -31,6 +31,7 @@ class ScriptedEngine(Engine):
         sampling: Sampling,
         seed: int,
         on_progress: OnProgress = ignore_progress,
+        on_finished: OnFinished = ignore_finished,
     ) -> list[list[Completion]]:
         """See :meth:`Engine.generate`. A text beyond ``max_tokens`` is cut and counts as truncated."""
         results = []

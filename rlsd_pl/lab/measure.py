@@ -35,11 +35,13 @@ class Measurement:
     hollow: float
 
 
-def measure_all(model: Any, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem]) -> list[Measurement]:
-    """The policy without a hint and with each kind of hint, greedy and sampled."""
+def measure_all(
+    model: Any, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], hinted: bool = True
+) -> list[Measurement]:
+    """The policy without a hint, and with each kind of hint if it knows them, greedy and sampled."""
     return [
         measure(model, tokenizer, problems, hint, sample)
-        for hint, sample in product((None, "solution", "answer"), (False, True))
+        for hint, sample in product((None, "solution", "answer") if hinted else (None,), (False, True))
     ]
 
 

@@ -77,11 +77,17 @@ def make_base(config: PretrainConfig) -> list[Measurement]:
     task = ChainTask(config.demonstrator.world, val_size=config.eval_problems)
     problems = [task.problem("val", index) for index in range(config.eval_problems)]
     torch.manual_seed(config.seed)
-    measurements = measure_all(model, tokenizer, problems)
+    measurements = measure_all(model, tokenizer, problems, hinted=config.demonstrator.hinted_share > 0)
     model.save_pretrained(config.output)
     tokenizer.save_pretrained(config.output)
-    (config.output / "README.md").write_text(render_card(asdict(config), measurements), encoding="utf-8")
+    (config.output / "README.md").write_text(
+        render_card(_settings(config), _settings(PretrainConfig(config.output)), measurements), encoding="utf-8"
+    )
     return measurements
+
+
+def _settings(config: PretrainConfig) -> dict[str, Any]:
+    return {name: value for name, value in asdict(config).items() if name != "output"}
 
 
 class DemonstrationDataset(Dataset[Example]):

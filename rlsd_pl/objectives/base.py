@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 
 from torch import Tensor
@@ -39,8 +40,11 @@ class Objective(ABC):
     """Keys into ``Problem.privileged``, the first that a problem has being learnt from in place of the policy's own
     samples. Empty for every on-policy objective."""
 
+    span: re.Pattern[str] | None = None
+    """Pattern in a completion's text whose tokens ``RolloutBatch.span_mask`` marks, for objectives that need it."""
+
     divergence: Divergence | None = None
-    """Distribution term, for objectives whose signals hold ``TEACHER_DISTRIBUTION``."""
+    """Distribution term, for objectives whose signals hold ``TEACHER_DISTRIBUTION``; ``Credit`` has its weights."""
 
     def __init__(
         self,
@@ -64,17 +68,12 @@ class Objective(ABC):
 
     @abstractmethod
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
-        """Token advantages of a rollout, once, when it is collected.
+        """Token advantages of a rollout, and weights of the distribution term, once, when it is collected.
 
         Args:
             batch: the whole rollout of this process, with the signals that were asked for.
             iteration: 0-based, for schedules.
         """
-
-    def distribution_rows(self, batch: RolloutBatch) -> Tensor:
-        """bool [B]: the completions that the distribution term applies to; those that the context had a text for."""
-        assert batch.has_context is not None
-        return batch.has_context
 
     def loss(self, batch: RolloutBatch, scores: TokenScores) -> TokenLoss:
         """Per-token loss [B, T] of one micro-batch. Gradient flows through ``scores`` alone."""
@@ -100,12 +99,12 @@ class Objective(ABC):
     def _distribution_term(
         self, batch: RolloutBatch, scores: TokenScores, diagnostics: dict[str, Tensor]
     ) -> Tensor | None:
-        if self.divergence is None:
+        if batch.distribution_weights is None:
             return None
         assert scores.divergence is not None
         diagnostics["divergence"] = scores.divergence.detach()
-        applies = self.distribution_rows(batch)[:, None]
-        loss = self.divergence.weight * scores.divergence.masked_fill(~applies, 0.0)
+        weights = batch.distribution_weights[:, None]
+        loss = weights * scores.divergence.masked_fill(weights == 0, 0.0)
         return self._corrected(loss, batch, scores, diagnostics)
 
     def _reference_term(

@@ -11,13 +11,7 @@ from rlsd_pl import functional as F
 
 
 class Divergence(ABC):
-    """A distribution term: token-wise divergence of teacher and student over the vocabulary.
-
-    Attributes:
-        weight: factor in the loss.
-    """
-
-    weight: float
+    """A distribution term: token-wise divergence of teacher and student over the vocabulary."""
 
     @abstractmethod
     def __call__(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
@@ -30,11 +24,9 @@ class GeneralizedJSD(Divergence):
 
     Attributes:
         beta: 0 is forward KL(T||S), 1 is reverse KL(S||T), .5 the Jensen-Shannon divergence.
-        weight: factor in the loss.
     """
 
     beta: float = 1.0
-    weight: float = 1.0
 
     def __call__(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         return F.generalized_jsd(student_logits, teacher_logits, self.beta)

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from rlsd_pl.objectives.divergences import Divergence, GeneralizedJSD
 from rlsd_pl.objectives.rlvr import RLVR
-from rlsd_pl.types import Signal
+from rlsd_pl.objectives.schedules import Constant, Schedule
+from rlsd_pl.types import Credit, RolloutBatch, Signal
 
 
 class GRPOWithOPSD(RLVR):
     """A_t = A, plus lambda D(P_T(. | x, r), P_S(. | x)) over the vocabulary.
 
-    lambda (the divergence's weight) = 0 is RLVR; where all rewards of a group are equal only distillation is left. A
-    completion without context keeps its reward term alone.
+    lambda = 0 is RLVR; where all rewards of a group are equal only distillation is left. A completion without context
+    keeps its reward term alone.
 
     Args:
-        divergence: default the full reverse KL(S || T) with weight .1.
+        strength: schedule of lambda; default constantly .1.
+        divergence: default the full reverse KL(S || T).
     """
 
     signals = Signal.TEACHER_DISTRIBUTION
 
-    def __init__(self, divergence: Divergence | None = None, **kwargs: Any) -> None:
+    def __init__(self, strength: Schedule | None = None, divergence: Divergence | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.divergence = divergence or GeneralizedJSD(beta=1.0, weight=0.1)
+        self.strength = strength or Constant(0.1)
+        self.divergence = divergence or GeneralizedJSD(beta=1.0)
+
+    def distilled(self, batch: RolloutBatch) -> Tensor:
+        """bool [B]: the completions that the divergence applies to."""
+        assert batch.has_context is not None
+        return batch.has_context
+
+    def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
+        """See :meth:`Objective.credit`."""
+        strength = self.strength(iteration)
+        token_advantages = super().credit(batch, iteration).token_advantages
+        return Credit(token_advantages, {"lambda": strength}, strength * self.distilled(batch).float())

@@ -28,8 +28,9 @@ class OPSD(Objective):
         self.divergence = divergence or GeneralizedJSD(beta=1.0)
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
-        """No policy-gradient term."""
-        return Credit(None)
+        """No policy-gradient term; the divergence wherever the context had a text."""
+        assert batch.has_context is not None
+        return Credit(None, distribution_weights=batch.has_context.float())
 
 
 class OPSDSampled(Objective):

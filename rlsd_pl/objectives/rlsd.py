@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from torch import Tensor
@@ -25,6 +26,8 @@ class RLSD(Objective):
         epsilon_w: half-width of the clip on the evidence weight; at 1 or above the lower side is open.
         strength: schedule of lambda; default .5 to 0 over 50 iterations, as in the paper.
         weighting: how evidence becomes a weight; default :class:`TwoSided`.
+        span: regular expression; only tokens of its matches (of its first group, if it has one) are weighted by
+            evidence, the others keep A. ``(?s)<think>(.*)</think>`` keeps style at the end out of it.
     """
 
     signals = Signal.TEACHER_LOGPROBS
@@ -34,6 +37,7 @@ class RLSD(Objective):
         epsilon_w: float = 0.2,
         strength: Schedule | None = None,
         weighting: EvidenceWeighting | None = None,
+        span: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -42,6 +46,7 @@ class RLSD(Objective):
         self.epsilon_w = epsilon_w
         self.strength = strength or LinearDecay()
         self.weighting = weighting or TwoSided()
+        self.span = None if span is None else _compiled(span)
 
     def evidence(self, batch: RolloutBatch) -> Tensor:
         """Delta [B, T] in nats, detached; 0 where there is nothing to go by."""
@@ -51,8 +56,19 @@ class RLSD(Objective):
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
         """See :meth:`Objective.credit`."""
         strength, delta = self.strength(iteration), self.evidence(batch)
+        metrics = {"lambda": strength}
+        if batch.span_mask is not None:
+            delta = delta.masked_fill(~batch.span_mask, 0.0)
+            metrics["span"] = F.masked_mean(batch.span_mask.float(), batch.loss_mask).item()
         token_advantages = self.weighting(batch.advantages, delta, strength, self.epsilon_w)
         clipped = F.evidence_clip_fraction(
             self.weighting.direction * delta, batch.advantages[:, None], self.epsilon_w, batch.loss_mask
         )
-        return Credit(token_advantages, {"lambda": strength, "clip_fraction": clipped.item()})
+        return Credit(token_advantages, {**metrics, "clip_fraction": clipped.item()})
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"Got objective.span={pattern!r}; expected a regular expression: {error}.") from None

@@ -9,6 +9,7 @@ from torch import Tensor
 from rlsd_pl.objectives.divergences import Divergence
 from rlsd_pl.objectives.grpo_opsd import GRPOWithOPSD
 from rlsd_pl.objectives.reference import K3, ReferenceKL
+from rlsd_pl.objectives.schedules import Schedule
 from rlsd_pl.types import RolloutBatch
 
 
@@ -18,15 +19,20 @@ class SDPG(GRPOWithOPSD):
     A completion with A <= 0 or without context keeps its reward term and the leash.
 
     Args:
-        divergence: default the full reverse KL(S || T) with weight beta = .1.
+        strength: schedule of beta; default constantly .1.
+        divergence: default the full reverse KL(S || T).
         reference_kl: default :class:`K3` with coefficient 1e-3.
     """
 
     def __init__(
-        self, divergence: Divergence | None = None, reference_kl: ReferenceKL | None = None, **kwargs: Any
+        self,
+        strength: Schedule | None = None,
+        divergence: Divergence | None = None,
+        reference_kl: ReferenceKL | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(divergence, reference_kl=reference_kl or K3(), **kwargs)
+        super().__init__(strength, divergence, reference_kl=reference_kl or K3(), **kwargs)
 
-    def distribution_rows(self, batch: RolloutBatch) -> Tensor:
-        """See :meth:`Objective.distribution_rows`."""
-        return super().distribution_rows(batch) & (batch.advantages > 0)
+    def distilled(self, batch: RolloutBatch) -> Tensor:
+        """See :meth:`GRPOWithOPSD.distilled`."""
+        return super().distilled(batch) & (batch.advantages > 0)

@@ -12,7 +12,7 @@ from typing import Any
 from rlsd_pl.errors import SetupError
 from rlsd_pl.privileged.report import Coverage, stands_in
 from rlsd_pl.privileged.sources import Source
-from rlsd_pl.rollouts import student_messages
+from rlsd_pl.sampler import student_messages
 from rlsd_pl.tasks.table import TableTask
 from rlsd_pl.types import Problem, Status
 from rlsd_pl.verifiers.base import Verifier

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.progress import track
 
 from rlsd_pl.cli import PartsCLI, quiet_libraries
-from rlsd_pl.datamodule import derive_seed
 from rlsd_pl.errors import SetupError
 from rlsd_pl.presets import expand, fail
 from rlsd_pl.privileged.build import Builder, Record
 from rlsd_pl.privileged.documents import Documents
 from rlsd_pl.privileged.report import Coverage, stands_in
 from rlsd_pl.privileged.sources import EndpointError, EndpointSource, EngineSource, Source
+from rlsd_pl.sampler import derive_seed
 from rlsd_pl.tasks.table import TableTask
 
 

@@ -1,0 +1,66 @@
+"""Which problems an iteration learns from: stateless, and the same for every objective on one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rlsd_pl.sampler import derive_seed
+from rlsd_pl.tasks.base import Task
+from rlsd_pl.types import Problem
+
+
+@dataclass(frozen=True)
+class ProblemOrder:
+    """Training problems by iteration.
+
+    Attributes:
+        usable: indices of the problems that can be trained on; ``None`` for a task without end.
+        per_iteration: P, over all processes.
+        rank, world: this process, and how many there are.
+    """
+
+    task: Task
+    usable: Sequence[int] | None
+    per_iteration: int
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+    def problems(self, iteration: int) -> list[Problem]:
+        """This process's share of an iteration's problems."""
+        return [
+            self._problem(self._index(position)) for position in self._positions(iteration)[self.rank :: self.world]
+        ]
+
+    def replacements(self, iteration: int, attempt: int, count: int) -> list[Problem]:
+        """``count`` problems that are not the iteration's own, for its ``attempt``-th refill, from 1."""
+        first = (attempt - 1) * self.per_iteration + self.rank
+        places = [first + self.world * k for k in range(count)]
+        if self.usable is None:
+            return [self._problem(derive_seed(self.seed, "refill", iteration, place)) for place in places]
+        own = {self._index(position) for position in self._positions(iteration)}
+        shuffled = [self.usable[i] for i in self._permutation("refill", iteration).tolist()]
+        # A table of one iteration's problems has no others: then they are drawn again.
+        others = [index for index in shuffled if index not in own] or shuffled
+        return [self._problem(others[place % len(others)]) for place in places]
+
+    def _positions(self, iteration: int) -> range:
+        return range(iteration * self.per_iteration, (iteration + 1) * self.per_iteration)
+
+    def _index(self, position: int) -> int:
+        if self.usable is None:
+            return derive_seed(self.seed, "problem", position)
+        passes, offset = divmod(position, len(self.usable))
+        return self.usable[int(self._permutation("order", passes)[offset])]
+
+    def _permutation(self, *purpose: object) -> Tensor:
+        assert self.usable is not None
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, *purpose))
+        return torch.randperm(len(self.usable), generator=generator)
+
+    def _problem(self, index: int) -> Problem:
+        return self.task.problem("train", index)
