@@ -1,0 +1,234 @@
+"""Sampling: verification beside generation, dynamic sampling, problem order, spans of text as token masks."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from rlsd_pl.engines import ScriptedEngine, TransformersEngine
+from rlsd_pl.errors import SetupError
+from rlsd_pl.objectives import CEPO, RLRT, RLSD, RLVR, SFT, Constant
+from rlsd_pl.order import ProblemOrder
+from rlsd_pl.sampler import Sampler
+from rlsd_pl.spans import span_mask, token_ends, touches
+from rlsd_pl.types import Problem, Rollout, Sampling, Status, Verdict
+from tests.harness import TRAINER, data, module
+from tests.test_objectives import batch_of
+from tests.test_rollouts import PROBLEMS, make
+from tests.worlds import LetterVerifier, SumTask
+
+# --- verification beside generation -----------------------------------------------------------------------------------
+
+
+class RecordingVerifier(LetterVerifier):
+    """Notes what it was asked, and by which thread."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+        self.threads: set[str] = set()
+
+    def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
+        self.asked.append(list(texts))
+        self.threads.add(threading.current_thread().name)
+        return super().verify(texts, problems)
+
+
+def test_finished_batches_are_verified_while_others_are_generated(policy):
+    verified_before_the_end: list[int] = []
+    verifier = RecordingVerifier()
+
+    class Watching(TransformersEngine):
+        def generate(self, policy, prompts, sampling, seed, on_progress, on_finished):
+            def finished(completions):
+                on_finished(completions)
+                verified_before_the_end.append(len(verifier.asked))
+                wait.wait(5) if not verifier.asked else None
+
+            return super().generate(policy, prompts, sampling, seed, on_progress, finished)
+
+    wait = threading.Event()
+    original = verifier.verify
+    verifier.verify = lambda *a: (original(*a), wait.set())[0]
+    sampler = Sampler(policy, Watching(batch_size=4), verifier)
+    sampled = sampler.sample(PROBLEMS, Sampling(6, 4), seed=0)
+    assert len(verifier.asked) == 3
+    assert verifier.threads == {"verify_0"}
+    assert verified_before_the_end[-1] >= 1
+    alone = [LetterVerifier().verify([r.completion.text], [r.problem])[0] for r in sampled.rollouts]
+    assert [r.verdict for r in sampled.rollouts] == alone
+    assert [[r.problem for r in group] for group in sampled.groups] == [[p] * 4 for p in PROBLEMS]
+
+
+@pytest.mark.parametrize("engine", [TransformersEngine(batch_size=5), ScriptedEngine(lambda prompt, k: "a" * (k + 1))])
+def test_every_completion_has_its_own_verdict_whether_announced_or_not(policy, engine):
+    sampled = Sampler(policy, engine, LetterVerifier()).sample(PROBLEMS, Sampling(6, 3), seed=1)
+    for rollout in sampled.rollouts:
+        assert rollout.verdict == LetterVerifier().verify([rollout.completion.text], [rollout.problem])[0]
+
+
+def test_a_verifier_that_raises_ends_the_rollout_with_its_own_error(policy):
+    class Broken(LetterVerifier):
+        def verify(self, texts, problems):
+            raise RuntimeError("no database")
+
+    with pytest.raises(RuntimeError, match="no database"):
+        Sampler(policy, TransformersEngine(), Broken()).sample(PROBLEMS, Sampling(4, 2), seed=0)
+
+
+# --- dynamic sampling -------------------------------------------------------------------------------------------------
+
+FRESH = [SumTask().problem("train", i) for i in range(60, 64)]
+
+
+def speaking_of(useful: Sequence[Problem]) -> ScriptedEngine:
+    """Groups with signal for these problems alone."""
+
+    def script(prompt: str, k: int) -> str:
+        return "a" * (k + 1) if any(problem.prompt in prompt for problem in useful) else "ab"
+
+    return ScriptedEngine(script)
+
+
+def collect(policy, useful, max_refills, objective=None):
+    asked: list[tuple[int, int]] = []
+
+    def refill(attempt: int, count: int) -> list[Problem]:
+        asked.append((attempt, count))
+        return FRESH[2 * (attempt - 1) :][:count]
+
+    collector = make(policy, objective or RLVR(), engine=speaking_of(useful), max_refills=max_refills)
+    return collector.collect(PROBLEMS, 0, 0, refill=refill), asked
+
+
+def test_groups_without_signal_give_way_to_new_problems_up_to_the_cap(policy):
+    collected, asked = collect(policy, [PROBLEMS[1], FRESH[0]], max_refills=1)
+    assert asked == [(1, 2)]
+    assert [group[0].problem for group in collected.groups] == [FRESH[0], PROBLEMS[1], FRESH[1]]
+    assert collected.sums["rollout/signal_free_groups"] == (1.0, 3.0)
+    assert collected.sums["rollout/refills"] == (1.0, 1.0)
+    assert collected.sums["rollout/replaced"] == (8.0, 20.0)
+    assert collected.sums["rollout/reward"][1] == 20.0, "replaced groups count in what the policy is like"
+    assert (collected.batch.advantages.view(3, -1).abs().sum(dim=1) > 0).tolist() == [True, True, False]
+
+
+def test_refilling_ends_when_every_group_has_a_signal(policy):
+    collected, asked = collect(policy, [PROBLEMS[1], *FRESH], max_refills=5)
+    assert asked == [(1, 2)]
+    assert collected.sums["rollout/signal_free_groups"] == (0.0, 3.0)
+    collected, asked = collect(policy, PROBLEMS, max_refills=5)
+    assert asked == []
+    assert "rollout/refills" not in collected.sums
+
+
+def test_without_refills_nothing_is_replaced(policy):
+    collected, asked = collect(policy, [], max_refills=0)
+    assert asked == []
+    assert [group[0].problem for group in collected.groups] == PROBLEMS
+
+
+def test_a_run_with_refills_resumes_on_the_same_problems(tiny_model):
+    class Even(LetterVerifier):
+        """Most groups of short completions agree."""
+
+        @staticmethod
+        def _one(text: str) -> Verdict:
+            return Verdict(float(len(text) % 5 == 0), Status.PASS if len(text) % 5 == 0 else Status.FAIL)
+
+    def problems(iterations):
+        rollouts = data(verifier=Even(), max_refills=2, group_size=2)
+        Trainer(**{**TRAINER, "max_epochs": iterations}).fit(module(tiny_model, RLVR()), rollouts)
+        return [group[0].problem.id for group in rollouts.latest.groups], rollouts.latest_metrics
+
+    (first, metrics), (second, _) = problems(1), problems(1)
+    assert first == second
+    assert 1 <= metrics["rollout/refills"] <= 2
+
+
+def test_refills_are_refused_for_demonstrations(tiny_model):
+    with pytest.raises(SetupError, match="max_refills=1"):
+        Trainer(**TRAINER).fit(module(tiny_model, SFT(["solution"])), data(max_refills=1))
+
+
+# --- order ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("usable", [None, list(range(64))])
+def test_replacements_are_new_problems_and_differ_by_attempt_and_process(usable):
+    orders = [ProblemOrder(SumTask(), usable, 8, 3, rank, 2) for rank in range(2)]
+    own = {p.id for order in orders for p in order.problems(4)}
+    fresh = [p.id for order in orders for attempt in (1, 2) for p in order.replacements(4, attempt, 4)]
+    assert len(own) == 8
+    assert len(set(fresh)) == 16
+    assert not own & set(fresh)
+    assert [p.id for p in orders[0].replacements(4, 1, 4)] == fresh[:4]
+
+
+def test_a_table_of_one_rollout_is_drawn_from_again():
+    order = ProblemOrder(SumTask(), list(range(4)), 4, 0)
+    assert len(order.replacements(0, 1, 3)) == 3
+
+
+# --- spans ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["plain words 12", "naïve — 数学 🙂 end", ""])
+def test_token_ends_follow_the_decoded_text(policy, text):
+    ids = [*policy.tokenizer.encode(text, add_special_tokens=False), policy.tokenizer.eos_token_id]
+    ends = token_ends(policy, ids, policy.decode(ids))
+    assert len(ends) == len(ids)
+    assert ends[-1] == len(policy.decode(ids))
+    assert ends == sorted(ends)
+
+
+def test_touching_is_sharing_a_character():
+    assert touches([2, 2, 4, 7], [(2, 4)]) == [False, False, True, False]
+    assert touches([2, 4, 7], [(1, 2), (6, 9)]) == [True, False, True]
+    assert touches([3], []) == [False]
+
+
+def test_a_span_marks_the_tokens_of_its_first_group(policy):
+    groups = make(policy, engine=ScriptedEngine(lambda prompt, k: "say <think>12 + 3</think> 15")).sampler.sample(
+        PROBLEMS[:1], Sampling(40, 2), seed=0
+    )
+    rollouts: list[Rollout] = groups.rollouts
+    mask = span_mask(policy, rollouts, re.compile("<think>(.*)</think>"))
+    ids = torch.tensor(rollouts[0].completion.token_ids)
+    assert mask.shape == (2, len(ids))
+    assert policy.decode(ids[mask[0]].tolist()).strip() == "12 + 3"
+    assert not span_mask(policy, rollouts, re.compile("absent")).any()
+
+
+@pytest.mark.parametrize("make_objective", [RLSD, CEPO, RLRT])
+def test_outside_of_the_span_a_token_keeps_its_advantage(make_objective):
+    batch = batch_of()
+    marked = torch.zeros_like(batch.loss_mask)
+    marked[:, 1] = True
+    settings = {"strength": Constant(1.0), "epsilon_w": 0.5}
+    whole = make_objective(**settings).credit(batch, 0).token_advantages
+    spanned = make_objective(span="x", **settings).credit(replace(batch, span_mask=marked), 0)
+    assert torch.equal(spanned.token_advantages[:, 1], whole[:, 1])
+    kept = batch.advantages[:, None].expand_as(whole)
+    assert torch.equal(spanned.token_advantages[:, [0, 2, 3, 4]], kept[:, [0, 2, 3, 4]])
+    assert 0 < spanned.metrics["span"] < 1
+
+
+def test_the_collector_fills_the_span_that_an_objective_asks_for(policy):
+    collected = make(
+        policy, RLSD(strength=Constant(1.0), span="a+"), engine=ScriptedEngine(lambda p, k: "bba" + "ab" * k)
+    )
+    batch = collected.collect(PROBLEMS, 0, 0).batch
+    assert batch.span_mask.shape == batch.loss_mask.shape
+    assert batch.span_mask.any()
+    assert not batch.span_mask[batch.loss_mask].all()
+    assert make(policy).collect(PROBLEMS, 0, 0).batch.span_mask is None
+
+
+def test_a_span_that_is_no_pattern_is_refused():
+    with pytest.raises(ValueError, match="Got objective"):
+        RLSD(span="(")
