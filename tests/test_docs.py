@@ -29,9 +29,10 @@ def logged(tmp_path_factory) -> set[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["fit.py"])
         for objective in ("rlsd", "sdpo", "rlcsd", "sdar", "sdpg"):
+            options = ["--objective.span", "[0-9]", "--data.max_refills", "1"] if objective == "rlsd" else []
             patch.delenv(RUN_DIR_VARIABLE, raising=False)
             folder = tmp_path_factory.mktemp("glossary") / objective
-            fit(["--objective", objective, "--run_dir", str(folder), *SHORT])
+            fit(["--objective", objective, "--run_dir", str(folder), *SHORT, *options])
             keys |= read_history(folder).keys()
     return {re.sub(r"_at_\d+$", "_at_K", key) for key in keys}
 

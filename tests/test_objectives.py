@@ -125,7 +125,7 @@ def test_evidence_never_turns_the_sign_of_the_advantage(make_objective, seed):
     assert not torch.equal(token_advantages, rlvr(batch))
 
 
-@pytest.mark.parametrize("make_objective", [*WEIGHTED, o.SDAR], ids=[*NAMES, "sdar"])
+@pytest.mark.parametrize("make_objective", WEIGHTED[:-1], ids=NAMES[:-1])
 def test_a_teacher_that_agrees_leaves_plain_rlvr(make_objective):
     batch = batch_of()
     same = batch.rollout_logprobs
@@ -134,25 +134,40 @@ def test_a_teacher_that_agrees_leaves_plain_rlvr(make_objective):
 
 
 @pytest.mark.parametrize(
-    "make_objective", [partial(o.RLSD, strength=o.Constant(0.0)), partial(o.SDAR, coefficient=0.0)]
+    "make_objective", [partial(o.RLSD, strength=o.Constant(0.0)), partial(o.CEPO, strength=o.Constant(0.0))]
 )
 def test_strength_zero_is_rlvr_bit_for_bit(make_objective):
     assert torch.equal(credit(make_objective(), batch_of()), rlvr(batch_of()))
 
 
-@pytest.mark.parametrize("make_objective", [o.CEPO, o.RLCSD])
 @pytest.mark.parametrize("lacking", ["contrast_mask", "has_context"])
-def test_without_contrast_contrastive_objectives_are_rlvr_bit_for_bit(make_objective, lacking):
+def test_cepo_without_contrast_is_rlvr_bit_for_bit(lacking):
     batch = batch_of()
     bare = replace(batch, **{lacking: torch.zeros_like(getattr(batch, lacking))})
-    assert torch.equal(credit(make_objective(), bare), rlvr(batch))
+    assert torch.equal(credit(o.CEPO(), bare), rlvr(batch))
+
+
+@pytest.mark.parametrize("lacking", ["contrast_mask", "has_context"])
+def test_rlcsd_leaves_out_and_counts_what_it_cannot_contrast(lacking):
+    batch = batch_of()
+    absent = getattr(batch, lacking).clone()
+    absent[:2] = False
+    result = o.RLCSD().credit(replace(batch, **{lacking: absent}), 0)
+    assert (result.token_advantages[:2] == 0).all()
+    assert result.metrics["left_out"] == pytest.approx(2 / B)
+    whole = credit(o.RLCSD(), batch.select(torch.arange(2, B)))
+    share = batch.loss_mask[2:].sum() / batch.loss_mask.sum()
+    kept = batch.loss_mask[2:]
+    assert torch.allclose(result.token_advantages[2:][kept] * share, whole[kept])
+    nothing = o.RLCSD().credit(replace(batch, **{lacking: torch.zeros_like(absent)}), 0)
+    assert (nothing.token_advantages == 0).all()
 
 
 def test_rlrt_reverses_rlsd_on_correct_completions_alone():
     batch = batch_of()
     swapped = replace(batch, teacher_logprobs=batch.rollout_logprobs, rollout_logprobs=batch.teacher_logprobs)
     reversed_credit = credit(o.RLRT(epsilon_w=0.4), batch)
-    expected = credit(o.RLSD(epsilon_w=0.4, strength=o.Constant(1.0)), swapped)
+    expected = credit(o.RLSD(epsilon_w=0.4, strength=o.Constant(0.5)), swapped)
     correct = batch.advantages > 0
     assert torch.allclose(reversed_credit[correct], expected[correct])
     assert torch.equal(reversed_credit[~correct], rlvr(batch)[~correct])

@@ -20,8 +20,8 @@ from rlsd_pl.functional.credit import (
     rlsd_credit,
     rlsd_negative_only_credit,
     rlsd_one_sided_credit,
-    sdar_credit,
     sdar_gate,
+    sdar_term,
 )
 from rlsd_pl.functional.divergences import generalized_jsd, topk_indices, topk_renormalized_jsd, topk_tail_jsd
 from rlsd_pl.functional.evidence import (
@@ -101,8 +101,8 @@ __all__ = [
     "rlsd_negative_only_credit",
     "rlsd_one_sided_credit",
     "sampled_teacher_kl",
-    "sdar_credit",
     "sdar_gate",
+    "sdar_term",
     "sequence_count",
     "sequence_mean_weights",
     "sequence_sum_weights",

@@ -1,4 +1,4 @@
-"""Token advantages: how the one advantage of a completion becomes one per token, all detached.
+"""Token advantages: how the one advantage of a completion becomes one per token, detached; and SDAR's loss term.
 
 ``delta`` [B, T] is the evidence per sampled token in nats, from ``rlsd_pl.functional.evidence``.
 """
@@ -124,21 +124,25 @@ def sdar_gate(delta: Tensor, sharpness: float = 5.0) -> Tensor:
     return torch.sigmoid(sharpness * delta.detach())
 
 
-def sdar_credit(advantages: Tensor, delta: Tensor, coefficient: float = 0.1, sharpness: float = 5.0) -> Tensor:
-    """``A + c * sg(sigmoid(5 Delta_t)) * Delta_t``: gated distillation of the sampled token beside the reward.
+def sdar_term(
+    teacher_logprobs: Tensor, student_logprobs: Tensor, coefficient: float = 0.01, sharpness: float = 5.0
+) -> Tensor:
+    """``c * sg(sigmoid(5 Delta_t)) * (sg(logP_T) - logP_S)``: gated distillation of the sampled token, a loss term.
 
-    Source: SDAR, arXiv:2605.15155.
+    Its gradient is that of an advantage of ``c * gate``: it raises every sampled token, those that the teacher likes
+    less than the student by less. Source: SDAR, arXiv:2605.15155.
 
     Args:
-        advantages: [B].
-        delta: [B, T].
+        teacher_logprobs: [B, T] of the sampled tokens; gets no gradient.
+        student_logprobs: [B, T] of the same tokens.
         coefficient: c.
         sharpness: of the gate, per nat.
 
     Returns:
         [B, T].
     """
-    return advantages.detach().unsqueeze(1) + coefficient * sdar_gate(delta, sharpness) * delta.detach()
+    delta = teacher_logprobs.detach() - student_logprobs
+    return coefficient * sdar_gate(delta, sharpness) * delta
 
 
 def rlcsd_bonus(delta: Tensor, strength: float, temperature: float = 0.02) -> Tensor:

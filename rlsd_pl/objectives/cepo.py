@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from rlsd_pl import functional as F
 from rlsd_pl.objectives.rlsd import RLSD
+from rlsd_pl.objectives.schedules import LinearDecay, Schedule
 from rlsd_pl.types import RolloutBatch, Signal
 
 
@@ -14,9 +17,16 @@ class CEPO(RLSD):
 
     What any hint does to style cancels. A completion without a rejected sibling has Delta = 0 and keeps A, so a batch
     without any is RLVR. Equal contexts degenerate to RLVR too.
+
+    Args:
+        epsilon_w: half-width of the clip; .5 in the official code.
+        strength: schedule of lambda; default .5 to 0 over 25 iterations, likewise.
     """
 
     signals = Signal.TEACHER_LOGPROBS | Signal.CONTRAST_LOGPROBS
+
+    def __init__(self, epsilon_w: float = 0.5, strength: Schedule | None = None, **kwargs: Any) -> None:
+        super().__init__(epsilon_w, strength or LinearDecay(0.5, iterations=25), **kwargs)
 
     def evidence(self, batch: RolloutBatch) -> Tensor:
         """See :meth:`RLSD.evidence`."""

@@ -14,13 +14,14 @@ from rlsd_pl.types import Credit, RolloutBatch, Signal
 
 
 class RLCSD(Objective):
-    """e_t = log P_T(y_t | x, c+) - log mean_k P_T(y_t | x, w_k) over up to 4 wrong siblings w_k;
+    """e_t = log P_T(y_t | x, c+) - log mean_k P_T(y_t | x, w_k), c+ a right and w_k up to 4 wrong siblings;
     rho_t = lambda tanh(e_t / tau); tokens with |rho_t| > delta get A + rho_t, cut at 0 to keep the sign of A, the
     others A.
 
     The surrogate is a mean over the other tokens plus eta times a mean over the selected ones. The two means are taken
     over this process's rollout, as factors on the token advantages, so the reduction has to be :class:`TokenMean`.
-    A completion without a right or a wrong hint has e = 0; without any contrast this is RLVR bit for bit.
+    A completion that lacks a right or a wrong sibling is left out of the update, as in the official code, and counted
+    in ``credit/left_out``.
 
     Args:
         strength: schedule of beta times lambda, the bound of the bonus; default constantly .5.
@@ -50,14 +51,22 @@ class RLCSD(Objective):
         assert batch.contrast_logprobs is not None
         assert batch.contrast_mask is not None
         strength = self.strength(iteration)
-        exists = batch.contrast_mask & batch.has_context[:, None]
-        evidence = F.contrastive_evidence(batch.teacher_logprobs, batch.contrast_logprobs, exists)
+        evidence = F.contrastive_evidence(batch.teacher_logprobs, batch.contrast_logprobs, batch.contrast_mask)
         bonus = F.rlcsd_bonus(evidence, strength, self.temperature)
-        selected = F.rlcsd_selection(bonus, self.threshold) & batch.loss_mask
         token_advantages = F.rlcsd_credit(batch.advantages, bonus, self.threshold)
-        share = F.masked_mean(selected.float(), batch.loss_mask)
-        return Credit(token_advantages * self._balance(selected, share), {"lambda": strength, "selected": share.item()})
+        contrasted = batch.has_context & batch.contrast_mask.any(dim=1)
+        selected = F.rlcsd_selection(bonus, self.threshold)
+        metrics = {
+            "lambda": strength,
+            "selected": F.masked_mean(selected.float(), batch.loss_mask & contrasted[:, None]).item(),
+            "left_out": 1 - contrasted.float().mean().item(),
+        }
+        return Credit(token_advantages * self._balance(selected, contrasted[:, None], batch.loss_mask), metrics)
 
-    def _balance(self, selected: Tensor, share: Tensor) -> Tensor:
-        """[B, T] factors that turn one mean over all tokens into a mean over each of the two sets."""
-        return torch.where(selected, self.selected_weight / share, 1 / (1 - share).clamp(min=torch.finfo().eps))
+    def _balance(self, selected: Tensor, contrasted: Tensor, mask: Tensor) -> Tensor:
+        """[B, T] factors that turn one mean over all tokens into the sum of two means, and leave the rest out."""
+        factors = torch.zeros(mask.shape)
+        for kind, weight in ((selected, self.selected_weight), (~selected, 1.0)):
+            members = kind & contrasted & mask
+            factors[members] = weight * mask.sum() / members.sum().clamp(min=1)
+        return factors

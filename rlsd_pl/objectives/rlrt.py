@@ -17,7 +17,7 @@ class RLRT(RLSD):
 
     Args:
         epsilon_w: half-width of the clip; 1 as in the public code, which leaves the lower side open.
-        strength: schedule of lambda; default constantly 1.
+        strength: schedule of lambda; default constantly .5.
         weighting: :class:`ReversedOnCorrect`, or :class:`ReversedOnAll` for the paper's variant RLRT-All.
     """
 
@@ -28,4 +28,4 @@ class RLRT(RLSD):
         weighting: EvidenceWeighting | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(epsilon_w, strength or Constant(1.0), weighting or ReversedOnCorrect(), **kwargs)
+        super().__init__(epsilon_w, strength or Constant(0.5), weighting or ReversedOnCorrect(), **kwargs)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from rlsd_pl import functional as F
-from rlsd_pl.objectives.base import Objective
-from rlsd_pl.types import Credit, RolloutBatch, Signal
+from rlsd_pl.objectives.rlvr import RLVR
+from rlsd_pl.types import Credit, RolloutBatch, Signal, TokenLoss, TokenScores
 
 
-class SDAR(Objective):
-    """A_t = A + c sg(sigmoid(5 Delta_t)) Delta_t, Delta_t = sg(log P_T(y_t | x, r) - log P_S(y_t | x)).
+class SDAR(RLVR):
+    """A_t = A, plus c sg(sigmoid(5 Delta_t)) (sg log P_T(y_t | x, r) - log P_S(y_t | x)) in the loss.
 
-    The gate lets the teacher's approval through and damps its disapproval. The sum can turn the sign of A, and is not 0
-    where A is: unlike RLSD. Teacher = student is RLVR; a completion without context keeps A.
+    The gradient of the term is that of an advantage of c sigmoid(5 Delta_t): every sampled token is raised, those that
+    the teacher disapproves of by less. So the sign of A is not kept, and a teacher that agrees with the student adds
+    c / 2 to every advantage, which vanishes in expectation and not in a sample. A completion without context keeps its
+    reward term alone.
 
     Args:
         coefficient: c; 0 is RLVR.
@@ -22,7 +25,7 @@ class SDAR(Objective):
 
     signals = Signal.TEACHER_LOGPROBS
 
-    def __init__(self, coefficient: float = 0.1, sharpness: float = 5.0, **kwargs: Any) -> None:
+    def __init__(self, coefficient: float = 0.01, sharpness: float = 5.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.coefficient, self.sharpness = coefficient, sharpness
 
@@ -31,5 +34,12 @@ class SDAR(Objective):
         assert batch.teacher_logprobs is not None
         delta = F.evidence_delta(batch.teacher_logprobs, batch.rollout_logprobs)
         gate = F.masked_mean(F.sdar_gate(delta, self.sharpness), batch.loss_mask)
-        token_advantages = F.sdar_credit(batch.advantages, delta, self.coefficient, self.sharpness)
-        return Credit(token_advantages, {"gate": gate.item()})
+        return replace(super().credit(batch, iteration), metrics={"gate": gate.item()})
+
+    def loss(self, batch: RolloutBatch, scores: TokenScores) -> TokenLoss:
+        """See :meth:`Objective.loss`."""
+        assert batch.teacher_logprobs is not None
+        assert batch.has_context is not None
+        rewarded = super().loss(batch, scores)
+        distilled = F.sdar_term(batch.teacher_logprobs, scores.logprobs, self.coefficient, self.sharpness)
+        return rewarded._replace(loss=rewarded.loss + distilled.masked_fill(~batch.has_context[:, None], 0.0))

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from rlsd_pl.objectives.divergences import Divergence
 from rlsd_pl.objectives.grpo_opsd import GRPOWithOPSD
-from rlsd_pl.objectives.reference import K3, ReferenceKL
-from rlsd_pl.objectives.schedules import Schedule
+from rlsd_pl.objectives.reference import K2, ReferenceKL
+from rlsd_pl.objectives.schedules import Constant, Schedule
 from rlsd_pl.types import RolloutBatch
 
 
@@ -19,9 +19,10 @@ class SDPG(GRPOWithOPSD):
     A completion with A <= 0 or without context keeps its reward term and the leash.
 
     Args:
-        strength: schedule of beta; default constantly .1.
+        strength: schedule of beta; default constantly 1e-3, as the official script runs. The paper lets it rise at the
+            start and fall at the end: :class:`LinearDecay` with ``warmup`` and ``hold``.
         divergence: default the full reverse KL(S || T).
-        reference_kl: default :class:`K3` with coefficient 1e-3.
+        reference_kl: default :class:`K2` with coefficient 1e-3, the official script's URKL.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class SDPG(GRPOWithOPSD):
         reference_kl: ReferenceKL | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(strength, divergence, reference_kl=reference_kl or K3(), **kwargs)
+        super().__init__(strength or Constant(1e-3), divergence, reference_kl=reference_kl or K2(), **kwargs)
 
     def distilled(self, batch: RolloutBatch) -> Tensor:
         """See :meth:`GRPOWithOPSD.distilled`."""

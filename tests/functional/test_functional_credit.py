@@ -249,18 +249,27 @@ def test_rlcsd_passes_a_nan_on_and_is_detached():
 @given(seed=seeds, coefficient=st.floats(0, 2), sharpness=st.floats(0, 10))
 def test_sdar_matches_the_loop(seed: int, coefficient: float, sharpness: float):
     delta = random_delta(seed)
-    expected = loop(ADVANTAGES, delta, lambda a, d: a + coefficient * d / (1 + math.exp(-sharpness * d)))
-    torch.testing.assert_close(F.sdar_credit(ADVANTAGES, delta, coefficient, sharpness), expected)
+    student = -1 - torch.rand(4, 5, dtype=torch.float64)
+    expected = loop(ADVANTAGES, delta, lambda _, d: coefficient * d / (1 + math.exp(-sharpness * d)))
+    torch.testing.assert_close(F.sdar_term(student + delta, student, coefficient, sharpness), expected)
     gate = F.sdar_gate(delta, sharpness)
     torch.testing.assert_close(gate, loop(ADVANTAGES, delta, lambda _, d: 1 / (1 + math.exp(-sharpness * d))))
 
 
-def test_sdar_with_teacher_equal_to_student_is_rlvr_and_detached():
-    delta = torch.zeros(4, 5, dtype=torch.float64, requires_grad=True)
-    credit = F.sdar_credit(ADVANTAGES, delta)
-    assert torch.equal(credit, ADVANTAGES.unsqueeze(1).expand(4, 5))
-    assert not credit.requires_grad
-    assert not F.sdar_gate(delta).requires_grad
+def test_sdar_pulls_as_an_advantage_of_the_gate_and_through_the_student_alone():
+    teacher, student = ((-torch.rand(2, 3, dtype=torch.float64)).requires_grad_() for _ in range(2))
+    F.sdar_term(teacher, student, 0.3, 5.0).sum().backward()
+    gate = 0.3 / (1 + (-5 * (teacher - student)).exp())
+    torch.testing.assert_close(student.grad, -gate.detach())
+    assert teacher.grad is None
+
+
+def test_sdar_with_teacher_equal_to_student_has_no_value_and_the_gradient_of_half_its_coefficient():
+    student = torch.full((2, 3), -1.5, dtype=torch.float64, requires_grad=True)
+    term = F.sdar_term(student.detach(), student, 0.01)
+    assert torch.equal(term, torch.zeros_like(term))
+    term.sum().backward()
+    torch.testing.assert_close(student.grad, torch.full_like(student, -0.005))
 
 
 def test_bad_arguments_say_what_to_set():

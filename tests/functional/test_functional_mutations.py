@@ -116,9 +116,10 @@ def check_credit(m: ModuleType) -> None:
     close(m.distillation_credit(teacher, student), [[2]])
     gate = 1 / (1 + math.exp(-5))
     close(m.sdar_gate(delta[:1]), [[gate, 1 - gate]])
-    sdar = m.sdar_credit(advantages, delta)
-    close(sdar, [[a + 0.1 * gate, a - 0.1 * (1 - gate)] for a in (2, -2, 0)])
-    assert not sdar.requires_grad
+    term = m.sdar_term(teacher, student + tensor([[1.0, 3.0]]), 0.1)
+    close(term, [[0.1 * gate, -0.1 * (1 - gate)]])
+    close(gradient(term * tensor([[1, 2]]), student), [[-0.1 * (gate + 2 * (1 - gate))]])
+    close(gradient(term, teacher), [[0]])
     bonus = m.rlcsd_bonus(tensor([[0.02, -9.0, 1e-4]], requires_grad=True).expand(3, 3), 3.0)
     close(bonus[0], [3 * math.tanh(1), -3, 3 * math.tanh(0.005)])
     assert m.rlcsd_selection(bonus).tolist() == [[True, True, False]] * 3
@@ -329,8 +330,12 @@ EDITS = {
         ("torch.where(column > 0, rlrt", "torch.where(column < 0, rlrt"),
         ("rlsd_credit(advantages, -delta", "rlsd_credit(advantages, delta"),
         ("torch.sigmoid(sharpness", "torch.sigmoid(-sharpness"),
-        ("sdar_gate(delta, sharpness) * delta.detach()", "sdar_gate(delta, sharpness) * delta"),
-        ("sdar_gate(delta, sharpness) * delta.detach()", "delta.detach()"),
+        ("torch.sigmoid(sharpness * delta.detach())", "torch.sigmoid(sharpness * delta)"),
+        ("teacher_logprobs.detach() - student", "teacher_logprobs - student"),
+        ("teacher_logprobs.detach() - student_logprobs", "student_logprobs - teacher_logprobs.detach()"),
+        ("sdar_gate(delta, sharpness) * delta", "sdar_gate(delta, sharpness) * delta.detach()"),
+        ("coefficient * sdar_gate(delta, sharpness) * delta", "coefficient * delta"),
+        ("coefficient * sdar_gate(delta, sharpness) * delta", "coefficient * sdar_gate(delta, sharpness)"),
         ("evidence_delta(teacher_logprobs, student_logprobs)", "evidence_delta(student_logprobs, teacher_logprobs)"),
         ("strength * torch.tanh(delta.detach() / temperature)", "strength * delta.detach() / temperature"),
         ("torch.tanh(delta.detach()", "torch.tanh(delta"),
