@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import defaultdict
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -13,7 +14,6 @@ from torch import Tensor
 
 from rlsd_pl import functional as F
 
-pytestmark = pytest.mark.slow
 BETAS = [0.0, 0.3, 0.5, 1.0]
 MAX_TOKENS = 9
 
@@ -212,3 +212,13 @@ def test_they_count_completions_without_a_token_and_we_do_not(grpo_trainer: Any)
     loss = F.ppo_clip_loss(policy, old, advantages.unsqueeze(1))
     ours = F.reduce(loss, F.sequence_mean_weights(mask), F.sequence_count(mask))
     torch.testing.assert_close(theirs, ours * 3 / 4)
+
+
+def test_they_add_more_to_the_standard_deviation_than_we_do(grpo_trainer: Any):
+    # 1e-4 against 1e-6: rewards of 0 and 1 hardly tell, rewards that differ by little do.
+    assert "/ (std_rewards + 1e-4)" in inspect.getsource(grpo_trainer)
+    for scale, difference in ((1.0, 3e-4), (1e-3, 0.3)):
+        rewards = scale * torch.tensor([[1.0, 0, 0, 1, 0, 0, 0, 0]])
+        theirs = (rewards - rewards.mean()) / (rewards.std() + 1e-4)
+        assert ((F.group_normalized_advantages(rewards) / theirs - 1).abs() < difference).all()
+    assert (F.group_normalized_advantages(rewards) / theirs - 1).min() > 0.1
