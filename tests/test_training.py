@@ -10,15 +10,21 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from rlsd_pl import objectives
+from rlsd_pl.contexts import RejectedSiblings
 from rlsd_pl.errors import SetupError
+from rlsd_pl.module import PolicyModule
 from rlsd_pl.objectives import OPSD, Constant, KeepReward, SequenceMean, SequenceSum, TokenMean
-from rlsd_pl.teachers import FrozenTeacher, PeriodicTeacher
+from rlsd_pl.policy import LoRA
+from rlsd_pl.teachers import EMATeacher, FrozenTeacher, LiveTeacher, PeriodicTeacher
 from tests.harness import TRAINER, data, module, train, weights
 
 # A random model never ends a completion within ten tokens; its truncated ones have to carry the signal here.
 RLVR = partial(objectives.RLVR, truncation=KeepReward())
 RLSD = partial(objectives.RLSD, truncation=KeepReward())
 OPSDSampled = partial(objectives.OPSDSampled, truncation=KeepReward())
+SDPO = partial(objectives.SDPO, truncation=KeepReward())
+SDPG = partial(objectives.SDPG, objectives.Constant(0.5), truncation=KeepReward())
+CEPO = partial(objectives.CEPO, truncation=KeepReward())
 
 
 def largest_difference(first, second):
@@ -108,19 +114,43 @@ def test_problems_of_a_finite_task_come_once_per_pass(tiny_model):
     assert first != second
 
 
-def test_checkpoint_holds_the_teacher_and_resume_restores_it(tiny_model, tmp_path):
-    teacher = PeriodicTeacher(every=2)
-    trained = module(tiny_model, RLSD(), teacher)
-    trainer = Trainer(**{**TRAINER, "max_epochs": 3, "enable_checkpointing": True, "default_root_dir": tmp_path})
-    trainer.fit(trained, data())
-    trainer.save_checkpoint(tmp_path / "end.ckpt")
-    other = PeriodicTeacher(every=2)
-    again = module(tiny_model, RLSD(), other)
-    Trainer(**{**TRAINER, "max_epochs": 3}).fit(again, data(), ckpt_path=tmp_path / "end.ckpt", weights_only=False)
-    assert largest_difference(trained, again) == 0.0
-    for mine, theirs in zip(teacher.parameters(), other.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
-    assert largest_difference(trained, train(tiny_model, RLSD(), teacher=FrozenTeacher(), trainer={"max_epochs": 0}))
+@pytest.mark.parametrize("lora", [LoRA(), LoRA(r=2)], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    ("make_objective", "make_teacher"),
+    [
+        (RLSD, partial(PeriodicTeacher, every=2)),
+        (SDPO, partial(EMATeacher, decay=0.5)),
+        (RLSD, FrozenTeacher),
+        (SDPG, LiveTeacher),
+        (CEPO, partial(EMATeacher, decay=0.5)),
+    ],
+    ids=["periodic", "ema", "frozen", "live-with-reference", "contrast"],
+)
+def test_a_resumed_run_has_the_teacher_and_the_weights_of_an_uninterrupted_one(
+    make_objective, make_teacher, lora, tiny_model, tmp_path
+):
+    def run(iterations: int, checkpoint: str | None = None) -> PolicyModule:
+        torch.manual_seed(0)  # adapters are drawn at random
+        contrast = RejectedSiblings(count=1) if make_objective is CEPO else None
+        trained = module(tiny_model, make_objective(), make_teacher(), lora=lora, contrast=contrast)
+        trainer = Trainer(**{**TRAINER, "max_epochs": iterations})
+        trainer.fit(trained, data(), ckpt_path=checkpoint, weights_only=False if checkpoint else None)
+        trainer.save_checkpoint(tmp_path / f"{iterations}.ckpt")
+        return trained
+
+    start = train(tiny_model, RLVR(), trainer={"max_epochs": 0}) if not lora.r else None
+    run(3)
+    resumed, straight = run(5, str(tmp_path / "3.ckpt")), run(5)
+    kept, expected = resumed.state_dict(), straight.state_dict()
+    assert kept.keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in kept.items())
+    assert start is None or largest_difference(start, straight) > 0
+    whole = sum(p.numel() for p in straight.policy.trainable().values())
+    copies = [teacher for teacher in (straight.teacher, straight.reference) if teacher is not None]
+    for teacher in copies:
+        copied = sum(p.numel() for p in teacher.parameters())
+        free = isinstance(teacher, LiveTeacher) or (isinstance(teacher, FrozenTeacher) and lora.r)
+        assert copied == (0 if free else whole), "only trainable tensors are copied, and none that need not be"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,174 @@
+"""Compare all objective presets in the lab and write the tables of docs/objectives.md.
+
+    python scripts/objectives_table.py --sweep_dir sweeps/objectives --jobs 2
+
+Runs the sweep that is missing (5 seeds, 60 iterations), then one iteration of each objective on a random model with a
+vocabulary of real size, in which forwards are counted and memory is traced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import itertools
+import os
+import re
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+
+import torch
+import yaml
+from torch.profiler import ProfilerActivity, profile
+
+from rlsd_pl.functional import mean_interval
+from rlsd_pl.presets import CONFIGS, available, description
+from rlsd_pl.runs import RUN_DIR_VARIABLE, read_history
+
+PAGE = CONFIGS.parent / "docs" / "objectives.md"
+SEEDS = (0, 1, 2, 3, 4)
+ITERATIONS = 60
+AT = (10, 30, 60)
+SHOWN = {"accuracy": "val/sampled_accuracy", "hollow": "val/hollow"}
+ROLLOUT = {"prompts_per_rollout": 2, "group_size": 4, "max_completion_tokens": 48, "micro_batch_size": 8}
+
+
+def main() -> None:
+    """Sweep, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sweep_dir", type=Path, default=Path("sweeps/objectives"))
+    parser.add_argument("--jobs", default="1")
+    options = parser.parse_args()
+    names = available("objective")
+    run_sweep(names, options.sweep_dir, options.jobs)
+    costs = measure_costs(names)
+    methods = ["| preset | formula | extra forwards | peak memory |", "|---|---|---|---|"]
+    methods += [f"| {link(name)} | {formula(name)} | {costs[name][0]:.3g} | {costs[name][1]:.2f} |" for name in names]
+    heads = [f"{metric} at {iteration}" for metric in SHOWN for iteration in AT]
+    results = ["| preset | " + " | ".join(heads) + " |", "|---" * (1 + len(heads)) + "|"]
+    results += [f"| `{name}` | " + " | ".join(lab_figures(options.sweep_dir / name)) + " |" for name in names]
+    page = PAGE.read_text()
+    for mark, lines in (("methods", methods), ("results", results)):
+        table = f"<!-- {mark} -->\n" + "\n".join(lines) + f"\n<!-- /{mark} -->"
+        page, found = re.subn(rf"<!-- {mark} -->.*<!-- /{mark} -->", lambda _, table=table: table, page, flags=re.S)
+        assert found == 1, f"{PAGE} has no place for the table of {mark}"
+    PAGE.write_text(page)
+    print(f"wrote {PAGE}")
+
+
+def run_sweep(names: list[str], folder: Path, jobs: str) -> None:
+    """The runs that are not there yet."""
+    from rlsd_pl.sweep import sweep
+
+    seeds = ",".join(map(str, SEEDS))
+    flags = ["--objectives", ",".join(names), "--seeds", seeds, "--jobs", jobs, "--sweep_dir", str(folder)]
+    if status := sweep([*flags, "--at", ",".join(map(str, AT)), "--trainer.max_epochs", str(ITERATIONS)]):
+        sys.exit(status)
+
+
+def lab_figures(folder: Path) -> list[str]:
+    """Mean over seeds and half-width of its 95 % t-interval, for each metric and iteration."""
+    histories = [read_history(folder / f"seed-{seed}") for seed in SEEDS]
+    cells = []
+    for key, iteration in itertools.product(SHOWN.values(), AT):
+        values = torch.tensor([history[key][iteration] for history in histories], dtype=torch.float64)
+        mean, half_width = mean_interval(values)
+        cells.append(f"{mean:.3f} ± {half_width:.3f}")
+    return cells
+
+
+def link(name: str) -> str:
+    """The preset's name, linked to the file of its class, and its one-line description."""
+    module = objective_class(name).__module__
+    return f"[`{name}`](../{module.replace('.', '/')}.py) {description('objective', name)}"
+
+
+def formula(name: str) -> str:
+    """The first paragraph of the class's docstring."""
+    paragraph = (objective_class(name).__doc__ or "").split("\n\n")[0]
+    return " ".join(paragraph.split()).replace("|", "\\|")
+
+
+def objective_class(name: str) -> type:
+    """The class that a preset stands for."""
+    config = yaml.safe_load((CONFIGS / "objective" / f"{name}.yaml").read_text())
+    module, _, attribute = config["objective"]["class_path"].rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def measure_costs(names: list[str]) -> dict[str, tuple[float, float]]:
+    """Forwards of a completion beyond the update's own, and peak memory relative to RLVR's."""
+    with TemporaryDirectory() as folder:
+        write_model(Path(folder) / "model")
+        measured = {}
+        for name in names:
+            measured[name] = measure(name, Path(folder))
+            print(f"{name}: {measured[name][0]:.3g} forwards, {measured[name][1] / 2**20:.0f} MiB")
+    baseline = measured["rlvr"][1]
+    return {name: (forwards - 1, peak / baseline) for name, (forwards, peak) in measured.items()}
+
+
+def write_model(folder: Path) -> None:
+    """A random Qwen3 of two layers with the lab's tokenizer and room for 32,768 tokens."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from rlsd_pl.lab.tokenizer import EOS_ID, PAD_ID, build_tokenizer
+
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=32768,
+        hidden_size=256,
+        intermediate_size=512,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        head_dim=64,
+        eos_token_id=EOS_ID,
+        pad_token_id=PAD_ID,
+        tie_word_embeddings=True,
+    )
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+    build_tokenizer().save_pretrained(folder)
+
+
+def measure(name: str, folder: Path) -> tuple[float, float]:
+    """Forwards per completion in one iteration, generation apart, and the peak of allocated bytes in it."""
+    from transformers import Qwen3Model
+
+    from rlsd_pl.cli import build
+
+    os.environ.pop(RUN_DIR_VARIABLE, None)
+    model = str(folder / "model")
+    flags = ["--objective", name, "--model", model, "--num_threads", "1", "--run_dir", str(folder / name)]
+    flags += ["--trainer", "cpu", "--trainer.max_epochs", "1", "--trainer.num_sanity_val_steps", "0"]
+    flags += ["--trainer.limit_val_batches", "0", "--trainer.callbacks", "null"]
+    flags += ["--trainer.check_val_every_n_epoch", "1", "--trainer.enable_progress_bar", "false"]
+    flags += [part for key, value in ROLLOUT.items() for part in (f"--data.{key}", str(value))]
+    flags += ["--teacher.name_or_path", model] if name.startswith("opd") and "opsd" not in name else []
+    cli = build(flags)
+    rows = 0
+
+    def count(module: torch.nn.Module, arguments: tuple[object, ...], options: dict[str, Any], output: object) -> None:
+        nonlocal rows
+        # Generation keeps a cache, scoring does not.
+        if isinstance(module, Qwen3Model) and not options["use_cache"]:
+            rows += len(options["input_ids"])
+
+    handle = torch.nn.modules.module.register_module_forward_hook(count, with_kwargs=True)
+    try:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+            cli.trainer.fit(cli.model, cli.datamodule)
+    finally:
+        handle.remove()
+    assert trace.profiler is not None
+    assert trace.profiler.kineto_results is not None
+    events = [event for event in trace.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events.sort(key=lambda event: event.start_ns())
+    return rows / len(cli.datamodule.latest.batch), max(itertools.accumulate(event.nbytes() for event in events))
+
+
+if __name__ == "__main__":
+    main()
