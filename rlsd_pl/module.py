@@ -72,6 +72,9 @@ class PolicyModule(LightningModule):
         self.attn_implementation, self.gradient_checkpointing = attn_implementation, gradient_checkpointing
         self.chat_template_kwargs = chat_template_kwargs or {}
         self.tokenizer = load_tokenizer(name_or_path)
+        for shown in (context, contrast):
+            if shown is not None:
+                shown.bind(cast(Any, self.tokenizer))
         self.evaluation = Evaluation()
         self._policy: Policy | None = None
         self.updates_started = 0.0

@@ -167,7 +167,8 @@ def measure(name: str, folder: Path) -> tuple[float, float]:
     assert trace.profiler.kineto_results is not None
     events = [event for event in trace.profiler.kineto_results.events() if event.name() == "[memory]"]
     events.sort(key=lambda event: event.start_ns())
-    return rows / len(cli.datamodule.latest.batch), max(itertools.accumulate(event.nbytes() for event in events))
+    allocated = itertools.accumulate(event.nbytes() for event in events)  # type: ignore[attr-defined]
+    return rows / len(cli.datamodule.latest.batch), max(allocated)
 
 
 if __name__ == "__main__":

@@ -100,8 +100,42 @@ def test_documents_are_read_from_files_and_cut_to_the_budget(tmp_path):
     (tmp_path / "a.md").write_text("alpha beta")
     (tmp_path / "b.md").write_text("gamma delta")
     problem = Problem("p", PROBLEM.messages, "4", {"documents": "a.md\nb.md"})
-    assert DocumentsContext(str(tmp_path)).text(problem) == "alpha beta\n\ngamma delta"
-    assert DocumentsContext(str(tmp_path), max_characters=19).text(problem) == "alpha beta\n\ngamma"
+    for budget, shown in (
+        (2000, "alpha beta\n\ngamma delta"),
+        (19, "alpha beta\n\ngamma"),
+        (18, "alpha beta\n\ngamma"),
+    ):
+        context = DocumentsContext(str(tmp_path), max_tokens=budget)
+        FirstOf([context]).bind(Letters())
+        assert context.text(problem) == shown
+
+
+class Letters:
+    """A tokenizer of one token per character."""
+
+    def encode(self, text, add_special_tokens=True):
+        return [*([0] if add_special_tokens else []), *map(ord, text)]
+
+    def decode(self, token_ids, skip_special_tokens=False):
+        return "".join(map(chr, token_ids))
+
+
+def test_a_budget_in_tokens_of_a_real_tokenizer_is_kept(policy, tmp_path):
+    text = "Les naïves façades — 数学 🙂 " * 20
+    (tmp_path / "a.md").write_text(text)
+    problem = Problem("p", PROBLEM.messages, "4", {"documents": "a.md"})
+    for budget in range(1, 60):
+        context = DocumentsContext(str(tmp_path), max_tokens=budget)
+        context.bind(policy.tokenizer)
+        shown = context.text(problem)
+        assert shown is not None
+        assert text.startswith(shown)
+        assert len(policy.tokenizer.encode(shown, add_special_tokens=False)) <= budget
+
+
+def test_documents_without_a_tokenizer_are_an_error(tmp_path):
+    with pytest.raises(RuntimeError, match="bind"):
+        DocumentsContext(str(tmp_path)).text(PROBLEM)
 
 
 @pytest.mark.parametrize("names", ["", "missing.md", "../outside.md"])
@@ -110,14 +144,16 @@ def test_a_document_that_is_absent_or_outside_the_folder_is_told_when_data_is_lo
     folder.mkdir()
     (tmp_path / "outside.md").write_text("secret")
     problem = Problem("p", PROBLEM.messages, "4", {"documents": names})
-    assert "absent or blank" in DocumentsContext(str(folder)).check(problem)
+    context = DocumentsContext(str(folder))
+    context.bind(Letters())
+    assert "absent or blank" in context.check(problem)
 
 
 @pytest.mark.parametrize(
     ("budget", "kept"), [(5, "one"), (7, "one two"), (8, "one two"), (2, "on"), (99, "one two three")]
 )
 def test_a_cut_ends_between_words_where_it_can(budget, kept):
-    assert cut("one two three", budget) == kept
+    assert cut("one two three", budget, Letters()) == kept
 
 
 @pytest.mark.parametrize(
@@ -126,7 +162,7 @@ def test_a_cut_ends_between_words_where_it_can(budget, kept):
         lambda: RejectedSiblings(count=0),
         lambda: FirstOf([]),
         lambda: DocumentsContext("/no/such/folder"),
-        lambda: DocumentsContext(".", max_characters=0),
+        lambda: DocumentsContext(".", max_tokens=0),
     ],
 )
 def test_impossible_settings_say_what_to_set(make):

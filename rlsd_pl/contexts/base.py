@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Protocol
 
 from jinja2 import Environment, StrictUndefined
 
@@ -17,6 +18,14 @@ You have been given the following reference, which the reader of your reply does
 {{ privileged }}
 </reference>
 Reply as if you had worked it out yourself, step by step, without mentioning the reference."""
+
+
+class Tokenizer(Protocol):
+    """What contexts need of a tokenizer."""
+
+    def encode(self, text: str, add_special_tokens: bool = ...) -> list[int]: ...
+
+    def decode(self, token_ids: list[int], skip_special_tokens: bool = ...) -> str: ...
 
 
 class Context(ABC):
@@ -42,6 +51,10 @@ class Context(ABC):
                     f"The context's template does not show {{{{ {name} }}}}; got {template!r}. Both {{{{ prompt }}}} "
                     "and {{ privileged }} must appear in it."
                 )
+
+    def bind(self, tokenizer: Tokenizer) -> None:
+        """Called once with the policy's tokenizer, before anything else is asked. For contexts that count tokens."""
+        return
 
     @abstractmethod
     def privileged(self, group: Sequence[Rollout], index: int) -> str | None:

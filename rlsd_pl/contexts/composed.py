@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlsd_pl.contexts.base import DEFAULT_TEMPLATE, Context
+from rlsd_pl.contexts.base import DEFAULT_TEMPLATE, Context, Tokenizer
 from rlsd_pl.types import Message, Problem, Rollout
 
 
@@ -21,6 +21,11 @@ class FirstOf(Context):
         if not contexts:
             raise ValueError("Got context.contexts=[]; expected at least one context.")
         self.contexts = contexts
+
+    def bind(self, tokenizer: Tokenizer) -> None:
+        """See :meth:`Context.bind`."""
+        for context in self.contexts:
+            context.bind(tokenizer)
 
     def privileged(self, group: Sequence[Rollout], index: int) -> str | None:
         """See :meth:`Context.privileged`."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
-from rlsd_pl.contexts.base import ProblemContext
+from rlsd_pl.contexts.base import ProblemContext, Tokenizer
 from rlsd_pl.types import Problem
 
 DOCUMENTS_TEMPLATE = """\
@@ -19,44 +20,56 @@ Reply as if you knew this yourself, step by step, without mentioning the documen
 
 
 class DocumentsContext(ProblemContext):
-    """r is a team's own text files: those whose names a problem lists, cut to a budget.
+    """r is a team's own text files: those whose names a problem lists, cut to a token budget.
 
     Args:
         folder: holds the files.
         field: key into ``Problem.privileged``; the value lists file names, one per line.
-        max_characters: most characters of all files together; about four make a token of English prose.
+        max_tokens: most tokens of all files together, by the policy's tokenizer.
         template: see :class:`Context`.
     """
 
     def __init__(
-        self, folder: str, field: str = "documents", max_characters: int = 8000, template: str = DOCUMENTS_TEMPLATE
+        self, folder: str, field: str = "documents", max_tokens: int = 2000, template: str = DOCUMENTS_TEMPLATE
     ) -> None:
         super().__init__(template)
-        if max_characters < 1:
-            raise ValueError(f"Got context.max_characters={max_characters}; expected at least 1.")
-        self.folder, self.field, self.max_characters = Path(folder).expanduser().resolve(), field, max_characters
+        if max_tokens < 1:
+            raise ValueError(f"Got context.max_tokens={max_tokens}; expected at least 1.")
+        self.folder, self.field, self.max_tokens = Path(folder).expanduser().resolve(), field, max_tokens
         if not self.folder.is_dir():
             raise ValueError(f"Got context.folder={folder}; expected an existing folder of text files.")
+        self.tokenizer: Tokenizer | None = None
+        self._shown = lru_cache(maxsize=4096)(self._read)
 
     @property
     def source(self) -> str:
         """See :meth:`ProblemContext.source`."""
         return f"a file of {self.folder} named in Problem.privileged[{self.field!r}]"
 
+    def bind(self, tokenizer: Tokenizer) -> None:
+        """See :meth:`Context.bind`."""
+        self.tokenizer = tokenizer
+
     def text(self, problem: Problem) -> str | None:
         """See :meth:`ProblemContext.text`; ``None`` also where a file is missing or lies outside the folder."""
-        names = [name.strip() for name in problem.privileged.get(self.field, "").splitlines() if name.strip()]
+        return self._shown(problem.privileged.get(self.field, ""))
+
+    def _read(self, listed: str) -> str | None:
+        if self.tokenizer is None:
+            raise RuntimeError("A DocumentsContext counts tokens; call bind(tokenizer) first.")
+        names = [name.strip() for name in listed.splitlines() if name.strip()]
         files = [(self.folder / name).resolve() for name in names]
         if not all(file.is_file() and file.is_relative_to(self.folder) for file in files):
             return None
-        return cut("\n\n".join(file.read_text(encoding="utf-8") for file in files), self.max_characters)
+        return cut("\n\n".join(file.read_text(encoding="utf-8") for file in files), self.max_tokens, self.tokenizer)
 
 
-def cut(text: str, max_characters: int) -> str:
-    """The beginning of a text, ended between words where there is room for one."""
-    if len(text) <= max_characters:
+def cut(text: str, max_tokens: int, tokenizer: Tokenizer) -> str:
+    """The beginning of a text in at most ``max_tokens`` tokens, ended between words where there is room for one."""
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    if len(ids) <= max_tokens:
         return text
-    kept = text[:max_characters]
-    if text[max_characters].isspace():
-        return kept.rstrip()
-    return re.sub(r"\S+$", "", kept).rstrip() or kept
+    kept = tokenizer.decode(ids[:max_tokens], skip_special_tokens=True).rstrip("\ufffd")
+    if not tokenizer.decode(ids[max_tokens : max_tokens + 1])[:1].isspace():
+        kept = re.sub(r"\S+$", "", kept).rstrip() or kept
+    return kept.rstrip()
