@@ -121,6 +121,7 @@ class Policy(nn.Module):
             eos_token_id=sorted(self.stop_ids), pad_token_id=tokenizer.pad_token_id
         )
         self.sharded = False
+        self.train()  # transformers load models in eval mode, in which adapters' dropout would stay off
 
     @classmethod
     def from_pretrained(
@@ -194,15 +195,16 @@ class Policy(nn.Module):
     @torch.no_grad()
     def teacher_states(self, prompts: PaddedTokens, completions: PaddedTokens, own_head: bool) -> TeacherStates:
         """This model's side of a distribution term. ``own_head=False`` copies the head, for weights that go away."""
+        was_training = self.training
+        self.eval()  # a teacher without dropout
+        hidden = self._predicting_states(prompts, completions)
+        self.train(was_training)
         head = self._head
-        if not own_head and any(p.requires_grad for p in head.parameters()):
-            weight = head.weight.detach().clone()
-            bias = None if head.bias is None else head.bias.detach().clone()
-            return TeacherStates(
-                self._predicting_states(prompts, completions),
-                lambda hidden: self._cap(nn.functional.linear(hidden, weight, bias)),
-            )
-        return TeacherStates(self._predicting_states(prompts, completions), self.logits)
+        if own_head or not any(p.requires_grad for p in head.parameters()):
+            return TeacherStates(hidden, self.logits)
+        weight = head.weight.detach().clone()
+        bias = None if head.bias is None else head.bias.detach().clone()
+        return TeacherStates(hidden, lambda hidden: self._cap(nn.functional.linear(hidden, weight, bias)))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[n, H] final hidden states to [n, V] logits."""

@@ -17,7 +17,7 @@ from rlsd_pl.runs import finished_iterations, is_finished, read_history
 from rlsd_pl.sweep import sweep
 from rlsd_pl.sweep.grid import Grid, objective_name
 from rlsd_pl.sweep.processes import Processes, State, environment
-from rlsd_pl.sweep.results import FinishedRun, figures
+from rlsd_pl.sweep.results import FinishedRun, figures, table
 
 # Leaves what fit.py leaves. Its flags: --iterations N to plan, --stop_at objective:N to die there, --slow to wait.
 FAKE = """
@@ -241,3 +241,11 @@ def test_terminating_the_sweep_stops_its_runs(program: Path, tmp_path: Path) -> 
         rest.advance()  # raises if the run of the first sweep still holds its folder
         time.sleep(0.05)
     assert is_finished(run)
+
+
+def test_many_objectives_get_a_line_each_on_the_console():
+    history = {"val/greedy_accuracy": {2: 0.5}, "val/sampled_accuracy": {2: 0.25}, "val/truncated": {2: 0.0}}
+    for count, columns, rows in ((4, 5, 3), (5, 3, 5)):
+        finished = {f"method{i}": [FinishedRun(2, history)] for i in range(count)}
+        shown = table(figures(finished, []), finished)
+        assert (len(shown.columns), shown.row_count) == (columns, rows)

@@ -215,3 +215,31 @@ def test_validation_measures_greedy_and_sampled_accuracy(tiny_model):
     assert measured["val/sampled_accuracy"] == pytest.approx(sum(flat) / 15)
     any_correct = [any(r.verdict.reward for r in group) for group in evaluation.sampled]
     assert measured["val/pass_at_3"] == pytest.approx(sum(any_correct) / 5)
+
+
+@pytest.mark.parametrize("objective", [RLVR(), objectives.SFT()], ids=["rlvr", "sft"])
+def test_updates_run_in_training_mode(objective, tiny_model):
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer, pl_module, *args):
+            modes.update(m.training for m in pl_module.policy.modules())
+
+    modes: set[bool] = set()
+    Trainer(**{**TRAINER, "max_epochs": 1, "callbacks": [Watch()]}).fit(module(tiny_model, objective), data())
+    assert modes == {True}
+
+
+def test_log_probs_of_the_sampling_policy_have_no_dropout_in_them(tiny_model):
+    """With dropout on the adapters, what is recorded is what the policy without dropout says."""
+    for objective in (RLVR(), objectives.SFT()):
+        trained = module(tiny_model, objective, lora=LoRA(r=2, dropout=0.9), optimizer=partial(torch.optim.SGD, lr=0.0))
+        rollouts = data()
+        trained.configure_model()
+        with torch.no_grad():
+            for name, parameter in trained.policy.trainable().items():
+                if "lora_B" in name:
+                    parameter.normal_()
+        Trainer(**{**TRAINER, "max_epochs": 1}).fit(trained, rollouts)
+        batch = rollouts.latest.batch
+        trained.policy.eval()
+        scored = trained.policy(batch.prompts, batch.completions, 1.0).logprobs
+        assert torch.allclose(scored, batch.rollout_logprobs, atol=1e-4)

@@ -80,7 +80,10 @@ def say(policy: Policy, prompt: Sequence[int], texts: Sequence[str], sampling: S
     pad = policy.pad_id
     prompts = PaddedTokens.prompts([prompt] * len(ids), pad).to(policy.device)
     completions = PaddedTokens.completions(ids, pad).to(policy.device)
+    was_training = policy.training
+    policy.eval()
     logprobs = policy(prompts, completions, sampling.temperature or 1.0).logprobs.tolist()
+    policy.train(was_training)
     return [
         Completion(
             token_ids=tuple(row),

@@ -116,12 +116,26 @@ def heads(finished: Finished) -> dict[str, str]:
     return {objective: f"{objective} (n = {len(runs)})" for objective, runs in finished.items()}
 
 
+WIDEST = 4
+"""Most objectives that get a column each on the console."""
+
+BRIEF = ("greedy accuracy", "sampled accuracy", "hollow", "length (tokens)")
+"""What the console shows of many objectives; the files hold everything."""
+
+
 def table(found: Sequence[Figure], finished: Finished) -> Table:
-    """For the console: a line per metric, a column per objective."""
+    """For the console: a line per metric and a column per objective; of many objectives a line each, in brief."""
     objectives, rows = _grid(found)
-    shown = Table("held-out", *(heads(finished)[name] for name in objectives), box=None, title_justify="left")
-    for row in rows:
-        shown.add_row(*row)
+    named = heads(finished)
+    if len(objectives) <= WIDEST:
+        shown = Table("held-out", *(named[name] for name in objectives), box=None, title_justify="left")
+        for row in rows:
+            shown.add_row(*row)
+        return shown
+    brief = [row for row in rows if row[0] in BRIEF]
+    shown = Table("objective", *(row[0] for row in brief), box=None, title_justify="left")
+    for place, name in enumerate(objectives, start=1):
+        shown.add_row(named[name], *(row[place] for row in brief))
     return shown
 
 
