@@ -29,7 +29,7 @@ def logged(tmp_path_factory) -> set[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["fit.py"])
         for objective in ("rlsd", "sdpo", "rlcsd", "sdar", "sdpg"):
-            options = ["--objective.span", "[0-9]", "--data.max_refills", "1"] if objective == "rlsd" else []
+            options = ["--objective.span", "=([0-9]);", "--data.max_refills", "1"] if objective == "rlsd" else []
             patch.delenv(RUN_DIR_VARIABLE, raising=False)
             folder = tmp_path_factory.mktemp("glossary") / objective
             fit(["--objective", objective, "--run_dir", str(folder), *SHORT, *options])
