@@ -109,7 +109,8 @@ class LeakageDetection(Callback):
 def teacher_kl_sums(module: PolicyModule, groups: Sequence[Sequence[Rollout]]) -> dict[str, tuple[float, float]]:
     """Sum of log P_S - log P_T over the tokens of one sample per problem, with the run's own teacher and context.
 
-    Empty without samples (greedy completions say nothing of an expectation) or without privileged text.
+    Nothing without samples (greedy completions say nothing of an expectation) or without privileged text, as where the
+    context is made of siblings, which a held-out completion does not have.
     """
     shown = [group[0] for group in groups if module.context.check(group[0].problem) is None]
     # Under FSDP a forward is collective: the problems of all processes have privileged text, or those of none.

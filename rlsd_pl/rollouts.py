@@ -169,10 +169,10 @@ class RolloutCollector:
                 sampled.refill(silent, fresh)
 
     def evidence(self, rollouts: Sequence[Rollout]) -> tuple[Tensor, Tensor]:
-        """log P_T(y | x, r) - log P_S(y | x) [B, T] of completions, each a group of its own, and their mask [B, T]."""
+        """See :meth:`Scorer.evidence`; each completion is a group of its own."""
         groups = [[rollout] for rollout in rollouts]
         batch = self._batch(self.sampler.prompts([rollout.problem for rollout in rollouts]), groups)
-        return self.scorer.evidence(batch, groups), batch.completions.mask
+        return self.scorer.evidence(batch, groups)
 
     def _rewards(self, groups: Sequence[Sequence[Rollout]]) -> tuple[Tensor, Tensor]:
         """Rewards [P, G] under the objective's truncation policy, and bool [P, G]: what is learnt from."""

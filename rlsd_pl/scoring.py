@@ -60,11 +60,13 @@ class Scorer:
                     batch = replace(batch, reference_logprobs=self._score(model, batch.prompts, batch.completions))
         return batch
 
-    def evidence(self, batch: RolloutBatch, groups: Groups) -> Tensor:
-        """log P_T(y | x, r) - log P_S(y | x) [B, T], under this run's teacher and context, whatever the objective."""
-        scored = self.with_signals(batch, groups, Signal.TEACHER_LOGPROBS).teacher_logprobs
-        assert scored is not None
-        return scored - batch.rollout_logprobs
+    def evidence(self, batch: RolloutBatch, groups: Groups) -> tuple[Tensor, Tensor]:
+        """log P_T(y | x, r) - log P_S(y | x) [B, T], under this run's teacher and context whatever the objective, and
+        bool [B, T]: the tokens of completions that have a context."""
+        scored = self.with_signals(batch, groups, Signal.TEACHER_LOGPROBS)
+        assert scored.teacher_logprobs is not None
+        assert scored.has_context is not None
+        return scored.teacher_logprobs - batch.rollout_logprobs, batch.completions.mask & scored.has_context[:, None]
 
     def _teacher_logprobs(self, batch: RolloutBatch, prompts: PaddedTokens, has_context: Tensor) -> Tensor:
         with self.teacher.scoring(self.policy) as model:

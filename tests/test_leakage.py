@@ -6,6 +6,7 @@ import pytest
 from lightning.pytorch import Trainer
 
 from callbacks import LeakageDetection
+from rlsd_pl.contexts import SuccessfulSibling
 from rlsd_pl.objectives import RLSD
 from rlsd_pl.types import Completion, Problem, Rollout, Status, Verdict
 from tests.harness import TRAINER, data, module
@@ -57,3 +58,12 @@ def test_everything_is_logged_and_a_crossed_threshold_warns_once(tiny_model, cap
     again = LeakageDetection()
     again.load_state_dict(watch.state_dict())
     assert again.first_length == watch.first_length == 10.0
+
+
+def test_a_context_that_held_out_completions_lack_gives_no_divergence(tiny_model):
+    trainer = Trainer(**{**TRAINER, "max_epochs": 1, "limit_val_batches": 1.0, "callbacks": [LeakageDetection()]})
+    trained = module(tiny_model, RLSD())
+    trained.context = SuccessfulSibling()
+    trainer.fit(trained, data())
+    assert "leakage/reference_rate" in trainer.callback_metrics
+    assert "leakage/teacher_kl" not in trainer.callback_metrics
