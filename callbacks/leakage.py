@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rlsd_pl.distributed import global_means
 from rlsd_pl.functional import length_drift
 from rlsd_pl.module import PolicyModule
+from rlsd_pl.patterns import TextPattern
 from rlsd_pl.types import Rollout
 
 log = logging.getLogger("rlsd_pl.leakage")
@@ -49,7 +49,7 @@ class LeakageDetection(Callback):
         max_reference_rate: float = 0.05,
         max_length_drift: float = 0.5,
     ) -> None:
-        self.pattern = re.compile("|".join(f"(?:{p})" for p in patterns), re.IGNORECASE)
+        self.pattern = TextPattern("(?i)" + "|".join(f"(?:{p})" for p in patterns), "patterns")
         self.thresholds = {
             "hollow_rate": max_hollow_rate,
             "reference_rate": max_reference_rate,
@@ -102,7 +102,7 @@ class LeakageDetection(Callback):
     def refers_to_unseen(self, rollout: Rollout) -> bool:
         """True if the completion holds a phrase of the patterns that does not stand in the prompt as well."""
         prompt = rollout.problem.prompt.lower()
-        return any(m.group().lower() not in prompt for m in self.pattern.finditer(rollout.completion.text))
+        return any(m.group().lower() not in prompt for m in self.pattern.matches(rollout.completion.text))
 
 
 @torch.no_grad()
