@@ -33,7 +33,6 @@ _ASSERTIONS = {
 # Recursive schemas on documents of MAX_DEPTH fit; a schema that refers to itself without end does not.
 sys.setrecursionlimit(2000)
 
-
 _UnknownDialect: Any = object()
 
 
@@ -65,7 +64,7 @@ def judge(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def lint(request: dict[str, Any]) -> dict[str, Any]:
-    """``{"schema"}`` (JSON text) to ``{"reason", "open"}``: why it cannot be used or ``None``, and :func:`leaves_open`."""
+    """``{"schema"}`` (JSON text) to ``{"reason", "open"}``: why it cannot be used or ``None``; :func:`leaves_open`."""
     try:
         validator = load_schema(request["schema"])
         for probe in (None, 0, "", [], {}):
