@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rlsd_pl.distributed import global_means
 from rlsd_pl.functional import length_drift
 from rlsd_pl.module import PolicyModule
+from rlsd_pl.patterns import TextPattern
 from rlsd_pl.types import Rollout
 
 log = logging.getLogger("rlsd_pl.leakage")
@@ -49,7 +49,7 @@ class LeakageDetection(Callback):
         max_reference_rate: float = 0.05,
         max_length_drift: float = 0.5,
     ) -> None:
-        self.pattern = re.compile("|".join(f"(?:{p})" for p in patterns), re.IGNORECASE)
+        self.pattern = TextPattern("(?i)" + "|".join(f"(?:{p})" for p in patterns), "patterns")
         self.thresholds = {
             "hollow_rate": max_hollow_rate,
             "reference_rate": max_reference_rate,
@@ -102,19 +102,22 @@ class LeakageDetection(Callback):
     def refers_to_unseen(self, rollout: Rollout) -> bool:
         """True if the completion holds a phrase of the patterns that does not stand in the prompt as well."""
         prompt = rollout.problem.prompt.lower()
-        return any(m.group().lower() not in prompt for m in self.pattern.finditer(rollout.completion.text))
+        return any(m.group().lower() not in prompt for m in self.pattern.matches(rollout.completion.text))
 
 
 @torch.no_grad()
 def teacher_kl_sums(module: PolicyModule, groups: Sequence[Sequence[Rollout]]) -> dict[str, tuple[float, float]]:
     """Sum of log P_S - log P_T over the tokens of one sample per problem, with the run's own teacher and context.
 
-    Nothing without samples (greedy completions say nothing of an expectation) or without privileged text, as where the
-    context is made of siblings, which a held-out completion does not have.
+    Nothing without samples (greedy completions say nothing of an expectation) or without privileged text anywhere. A
+    problem without it, which validation does not need, counts for nothing, and so does a held-out completion whose
+    context would be made of siblings.
     """
-    shown = [group[0] for group in groups if module.context.check(group[0].problem) is None]
-    # Under FSDP a forward is collective: the problems of all processes have privileged text, or those of none.
-    if not shown:
+    rollouts = [group[0] for group in groups]
+    shown = sum(module.context.check(rollout.problem) is None for rollout in rollouts)
+    # Under FSDP a forward is collective: if any process has privileged text, all score all of their completions.
+    anywhere = global_means({"shown": (float(shown), float(len(rollouts)))}).get("shown", 0.0)
+    if not anywhere or not rollouts:
         return {}
-    delta, mask = module.datamodule.collector.evidence(shown)
+    delta, mask = module.datamodule.collector.evidence(rollouts)
     return {"teacher_kl": (-float(delta[mask].sum()), float(mask.sum()))}

@@ -62,11 +62,14 @@ class Scorer:
 
     def evidence(self, batch: RolloutBatch, groups: Groups) -> tuple[Tensor, Tensor]:
         """log P_T(y | x, r) - log P_S(y | x) [B, T], under this run's teacher and context whatever the objective, and
-        bool [B, T]: the tokens of completions that have a context."""
-        scored = self.with_signals(batch, groups, Signal.TEACHER_LOGPROBS)
-        assert scored.teacher_logprobs is not None
-        assert scored.has_context is not None
-        return scored.teacher_logprobs - batch.rollout_logprobs, batch.completions.mask & scored.has_context[:, None]
+        bool [B, T]: the tokens of completions that have a context, which held-out ones may lack."""
+        rollouts = [(group, index) for group in groups for index in range(len(group))]
+        known = [self.context.check(group[index].problem) is None for group, index in rollouts]
+        texts = [self.context.privileged(*r) if known[n] else None for n, r in enumerate(rollouts)]
+        with self.forward_context():
+            prompts, has_context = self._prompts_with(self.context, texts, groups)
+            scored = self._teacher_logprobs(batch, prompts, has_context)
+        return scored - batch.rollout_logprobs, batch.completions.mask & has_context[:, None]
 
     def _teacher_logprobs(self, batch: RolloutBatch, prompts: PaddedTokens, has_context: Tensor) -> Tensor:
         with self.teacher.scoring(self.policy) as model:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from rlsd_pl.patterns import TextPattern
 from rlsd_pl.policy import Policy
 from rlsd_pl.types import Rollout, Span
 
 
-def span_mask(policy: Policy, rollouts: Sequence[Rollout], pattern: re.Pattern[str]) -> Tensor:
+def span_mask(policy: Policy, rollouts: Sequence[Rollout], pattern: TextPattern) -> Tensor:
     """bool [B, T]: the tokens that hold a character of a match of ``pattern``, or of its first group if it has any."""
     group = min(pattern.groups, 1)
     masks = torch.zeros(len(rollouts), max(len(r.completion.token_ids) for r in rollouts), dtype=torch.bool)
     for row, rollout in enumerate(rollouts):
         completion = rollout.completion
-        spans = [match.span(group) for match in pattern.finditer(completion.text)]
+        spans = [match.span(group) for match in pattern.matches(completion.text)]
         if spans:
             touched = touches(token_ends(policy, completion.token_ids, completion.text), spans)
             masks[row, : len(touched)] = torch.tensor(touched)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from rlsd_pl.engines import ScriptedEngine, TransformersEngine
 from rlsd_pl.errors import SetupError
 from rlsd_pl.objectives import CEPO, RLRT, RLSD, RLVR, SFT, Constant
 from rlsd_pl.order import ProblemOrder
+from rlsd_pl.patterns import TextPattern
 from rlsd_pl.sampler import Sampler
 from rlsd_pl.spans import span_mask, token_ends, touches
 from rlsd_pl.types import Problem, Rollout, Sampling, Status, Verdict
@@ -197,11 +197,11 @@ def test_a_span_marks_the_tokens_of_its_first_group(policy):
         PROBLEMS[:1], Sampling(40, 2), seed=0
     )
     rollouts: list[Rollout] = groups.rollouts
-    mask = span_mask(policy, rollouts, re.compile("<think>(.*)</think>"))
+    mask = span_mask(policy, rollouts, TextPattern("<think>(.*)</think>", "span"))
     ids = torch.tensor(rollouts[0].completion.token_ids)
     assert mask.shape == (2, len(ids))
     assert policy.decode(ids[mask[0]].tolist()).strip() == "12 + 3"
-    assert not span_mask(policy, rollouts, re.compile("absent")).any()
+    assert not span_mask(policy, rollouts, TextPattern("absent", "span")).any()
 
 
 @pytest.mark.parametrize("make_objective", [RLSD, CEPO, RLRT])

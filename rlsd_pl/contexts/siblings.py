@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Sequence
 
 from rlsd_pl.contexts.base import DEFAULT_TEMPLATE, Context
+from rlsd_pl.patterns import TextPattern
 from rlsd_pl.types import Rollout, Status
 
 SIBLING_TEMPLATE = """\
@@ -34,7 +34,7 @@ class SiblingContext(Context):
 
     def __init__(self, pattern: str | None = None, joint: str = ",", template: str = SIBLING_TEMPLATE) -> None:
         super().__init__(template)
-        self.pattern = None if pattern is None else re.compile(pattern)
+        self.pattern = None if pattern is None else TextPattern(pattern, "pattern")
         self.joint = joint
 
     @abstractmethod
@@ -55,7 +55,7 @@ class SiblingContext(Context):
         """What of a completion's text is shown; empty for nothing."""
         if self.pattern is None:
             return text
-        found = (next((g for g in m.groups() if g is not None), m.group()) for m in self.pattern.finditer(text))
+        found = (next((g for g in m.groups() if g is not None), m.group()) for m in self.pattern.matches(text))
         return self.joint.join(found)
 
 

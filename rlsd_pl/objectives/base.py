@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 
 from torch import Tensor
@@ -14,6 +13,7 @@ from rlsd_pl.objectives.reductions import Reduction, TokenMean
 from rlsd_pl.objectives.reference import ReferenceKL
 from rlsd_pl.objectives.surrogates import PPOClip, Surrogate
 from rlsd_pl.objectives.truncation import Truncation, ZeroReward
+from rlsd_pl.patterns import TextPattern
 from rlsd_pl.types import Credit, RolloutBatch, Signal, TokenLoss, TokenScores
 
 
@@ -40,7 +40,7 @@ class Objective(ABC):
     """Keys into ``Problem.privileged``, the first that a problem has being learnt from in place of the policy's own
     samples. Empty for every on-policy objective."""
 
-    span: re.Pattern[str] | None = None
+    span: TextPattern | None = None
     """Pattern in a completion's text whose tokens ``RolloutBatch.span_mask`` marks, for objectives that need it."""
 
     divergence: Divergence | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +10,7 @@ from rlsd_pl import functional as F
 from rlsd_pl.objectives.base import Objective
 from rlsd_pl.objectives.schedules import LinearDecay, Schedule
 from rlsd_pl.objectives.weighting import EvidenceWeighting, TwoSided
+from rlsd_pl.patterns import TextPattern
 from rlsd_pl.types import Credit, RolloutBatch, Signal
 
 
@@ -46,7 +46,7 @@ class RLSD(Objective):
         self.epsilon_w = epsilon_w
         self.strength = strength or LinearDecay()
         self.weighting = weighting or TwoSided()
-        self.span = None if span is None else _compiled(span)
+        self.span = None if span is None else TextPattern(span, "objective.span")
 
     def evidence(self, batch: RolloutBatch) -> Tensor:
         """Delta [B, T] in nats, detached; 0 where there is nothing to go by."""
@@ -65,10 +65,3 @@ class RLSD(Objective):
             self.weighting.direction * delta, batch.advantages[:, None], self.epsilon_w, batch.loss_mask
         )
         return Credit(token_advantages, {**metrics, "clip_fraction": clipped.item()})
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"Got objective.span={pattern!r}; expected a regular expression: {error}.") from None

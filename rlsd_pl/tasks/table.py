@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 from pathlib import Path
 from typing import Any, cast
 
 from datasets import Dataset
 
 from rlsd_pl.errors import SetupError
+from rlsd_pl.patterns import TextPattern
 from rlsd_pl.tasks.base import Split, Task, unit_hash
 from rlsd_pl.tasks.columns import Cell, cells, matches
 from rlsd_pl.tasks.files import COMPRESSED, is_file_name, read_table
@@ -72,7 +72,7 @@ class TableTask(Task):
         self.name = Path(path.removesuffix(COMPRESSED)).stem
         self.folder = str(Path(path).expanduser().resolve().parent)
         self.prompt_column, self.answer_column = prompt_column, answer_column
-        self.answer_pattern = re.compile(answer_pattern) if answer_pattern else None
+        self.answer_pattern = TextPattern(answer_pattern, "task.answer_pattern") if answer_pattern else None
         self.prompt = Cell(prompt_template or prompt_column)
         self.privileged, self.metadata, self.where = cells(privileged), cells(metadata), where or {}
         self.system_prompt = system_prompt
@@ -119,8 +119,8 @@ class TableTask(Task):
             return None
         if self.answer_pattern is None:
             return str(value).strip()
-        found = self.answer_pattern.search(str(value))
-        return found[1].strip() if found else None
+        found = self.answer_pattern.matches(str(value))
+        return found[0][1].strip() if found else None
 
     def _load(self, path: str, hub_config: str | None, hub_split: str) -> Dataset:
         rows = read_table(path, hub_config, hub_split)

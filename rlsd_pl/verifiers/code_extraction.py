@@ -6,7 +6,8 @@ import re
 
 from rlsd_pl.verifiers.extraction import Extracted, ExtractionRule, Missing
 
-_FENCE = re.compile(r" {0,3}(`{3,})[ \t]*([^`\s]*)[^`]*$")
+# Possessive throughout: a line that is no fence after all must not be read in quadratic time.
+_FENCE = re.compile(r" {0,3}(`{3,}+)[ \t]*+([^`\s]*+)[^`]*+$")
 _ALIASES = {"python": frozenset({"python", "python3", "py"}), "sql": frozenset({"sql", "sqlite"})}
 
 

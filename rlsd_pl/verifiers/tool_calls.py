@@ -18,6 +18,7 @@ from rlsd_pl.verifiers.json_schema import json_refusal
 from rlsd_pl.verifiers.verdicts import broken, failed, invalid, limited, passed
 
 MAX_CALLS = 64
+_BRACES = re.compile(r"\{|\}\n?")
 
 
 class Order(StrEnum):
@@ -151,12 +152,11 @@ def _call(value: Any) -> ToolCall:
 
 def _first_object(body: str) -> str:
     """``body`` up to the line that closes its object; all of it if none does."""
-    end = body.find("}\n")
-    while end >= 0:
-        candidate = body[: end + 1]
-        if candidate.count("{") == candidate.count("}"):
-            return candidate
-        end = body.find("}\n", end + 1)
+    depth = 0
+    for match in _BRACES.finditer(body):
+        depth += 1 if match[0] == "{" else -1
+        if match[0] == "}\n" and depth == 0:
+            return body[: match.start() + 1]
     return body
 
 

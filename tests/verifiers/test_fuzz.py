@@ -26,6 +26,8 @@ from rlsd_pl.verifiers import (
     ToolCallVerifier,
 )
 from rlsd_pl.verifiers.base import Verifier
+from rlsd_pl.verifiers.code_extraction import FencedBlock as CodeBlock
+from rlsd_pl.verifiers.extraction import HashLine
 from rlsd_pl.verifiers.json_schema import JSONAnswerVerifier
 from rlsd_pl.verifiers.math import judge_exactly, reference_fault
 from rlsd_pl.verifiers.mathematics.leaves import Policy
@@ -141,3 +143,34 @@ def test_an_answer_that_is_its_reference_passes_or_is_refused(text: str) -> None
         assert verdict.status is Status.ERROR
     else:
         assert verdict.status in (Status.PASS, Status.LIMIT)
+
+
+LONG_EXTRACTIONS = {"code_block": CodeBlock("python").extract, "hash_line": HashLine().extract}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("json_answer", '"' + '\\"' * 50_000),
+        ("json_answer", '"\\' * 50_000),
+        ("tagged_calls", '<tool_call>"' + '\\"' * 50_000 + "</tool_call>"),
+        ("react_calls", "Action: f\nAction Input: " + "{" * 50_000 + "}\n" * 40_000),
+        ("code_block", "```" + "a" * 100_000 + "`"),
+        ("code_block", "```" + " " * 100_000 + "`"),
+        ("math", r"\boxed" + " " * 100_000),
+        ("math", r"\boxed{" * 20_000),
+        ("think_answer", "<think>" * 20_000),
+        ("numeric", r"\boxed{" + "1" * 100_000 + "}"),
+        ("choice", r"\boxed{" + " " * 100_000 + "}"),
+        ("hash_line", (" " * 1000 + "\n") * 100),
+    ],
+)
+def test_what_this_process_reads_takes_linear_time(name: str, text: str, problem: Make) -> None:
+    begin = time.process_time()
+    if name in LONG_EXTRACTIONS:
+        LONG_EXTRACTIONS[name](text)
+    else:
+        make, answer, metadata = CASES[name]
+        (verdict,) = make().verify([text], [problem(answer, **metadata)])
+        assert verdict.reward == 0
+    assert time.process_time() - begin < 0.5

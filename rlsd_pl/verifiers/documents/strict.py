@@ -9,7 +9,8 @@ from typing import Any
 
 MAX_CHARACTERS = 65_536
 MAX_DEPTH = 64
-_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# A string that never closes reaches to the end: looked for again at each of its quotes, it would cost quadratic time.
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 class JSONTextError(ValueError):
