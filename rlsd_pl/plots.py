@@ -33,23 +33,28 @@ SHARES = ("val/", "leakage/", "rollout/reward")
 """Beginnings of series that lie in [0, 1]."""
 
 
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's palette, which colour-blind readers can tell apart."""
+
+DASHES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
+"""Let curves that coincide both show. Four beside seven colours: 28 pairs before one recurs."""
+
+FEW = len(COLOURS)
+"""Most objectives whose intervals are drawn in full strength."""
+
+
 class Style(NamedTuple):
-    """How one objective is drawn."""
+    """How one objective is drawn; ``band`` is the opacity of its interval."""
 
     colour: str
     dashes: Literal["-", "--", "-.", ":"]
+    band: float
 
 
-STYLES = (
-    Style("#0072B2", "-"),
-    Style("#D55E00", "--"),
-    Style("#009E73", "-."),
-    Style("#CC79A7", ":"),
-    Style("#E69F00", "-"),
-    Style("#56B4E9", "--"),
-    Style("#000000", "-."),
-)
-"""Okabe and Ito's palette, which colour-blind readers can tell apart; dashes let curves that coincide both show."""
+def styles(count: int) -> list[Style]:
+    """Styles of ``count`` objectives."""
+    band = 0.15 if count <= FEW else 0.05
+    return [Style(COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)], band) for i in range(count)]
 
 
 def plot_run(folder: Path) -> Path:
@@ -93,8 +98,8 @@ def plot_comparison(histories: Mapping[str, Sequence[History]], path: Path) -> P
     figure = Figure(figsize=(3.6 * columns, 2.7 * rows), layout="constrained")
     for position, key in enumerate(shown, start=1):
         axes = figure.add_subplot(rows, columns, position)
-        for i, runs in enumerate(histories.values()):
-            _draw_band(axes, [history[key] for history in runs if key in history], STYLES[i % len(STYLES)])
+        for style, runs in zip(styles(len(histories)), histories.values(), strict=True):
+            _draw_band(axes, [history[key] for history in runs if key in history], style)
         axes.set(xlabel="iteration", ylabel=COMPARED[key])
         axes.set_xlim(left=0)
         if key.startswith(SHARES):
@@ -122,22 +127,31 @@ def _draw_band(axes: Axes, series: Sequence[Mapping[int, float]], style: Style) 
     if len(series) > 1:
         lower = [band.mean - band.half_width for band in bands]
         upper = [band.mean + band.half_width for band in bands]
-        axes.fill_between(shared, lower, upper, color=style.colour, alpha=0.15, linewidth=0)
+        axes.fill_between(shared, lower, upper, color=style.colour, alpha=style.band, linewidth=0)
 
 
 def _draw_legend(axes: Axes, labels: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    styles = [STYLES[i % len(STYLES)] for i in range(len(labels))]
     handles = [
         (
-            Patch(color=s.colour, alpha=0.15, linewidth=0),
+            Patch(color=s.colour, alpha=s.band, linewidth=0),
             Line2D([], [], linewidth=1.7, color=s.colour, linestyle=s.dashes),
         )
-        for s in styles
+        for s in styles(len(labels))
     ]
     axes.set_axis_off()
-    axes.legend(
-        handles, labels, loc="center", frameon=False, handlelength=3.0, title="mean and 95 % t-interval\nover seeds"
+    many = len(labels) > FEW
+    legend = axes.legend(
+        handles,
+        labels,
+        loc="center",
+        frameon=False,
+        handlelength=3.0,
+        title="mean and 95 % t-interval\nover seeds",
+        ncols=2 if many else 1,
+        fontsize="x-small" if many else None,
+        columnspacing=1.0,
     )
+    legend.set_in_layout(False)

@@ -1,4 +1,4 @@
-"""Compare all objective presets in the lab and write the tables of docs/objectives.md.
+"""Compare all objective presets in the lab and write the tables and the picture of docs/objectives.md.
 
     python scripts/objectives_table.py --sweep_dir sweeps/objectives --jobs 2
 
@@ -25,6 +25,7 @@ import yaml
 from torch.profiler import ProfilerActivity, profile
 
 from rlsd_pl.functional import mean_interval
+from rlsd_pl.plots import plot_comparison
 from rlsd_pl.presets import CONFIGS, available, description
 from rlsd_pl.runs import RUN_DIR_VARIABLE, read_history
 
@@ -32,6 +33,7 @@ PAGE = CONFIGS.parent / "docs" / "objectives.md"
 SEEDS = (0, 1, 2, 3, 4)
 ITERATIONS = 60
 AT = (10, 30, 60)
+PICTURED = ("rlvr", "rlsd", "grpo_opsd", "opd", "sft", "opsd", "sdpo")
 SHOWN = {"accuracy": "val/sampled_accuracy", "hollow": "val/hollow"}
 ROLLOUT = {"prompts_per_rollout": 2, "group_size": 4, "max_completion_tokens": 48, "micro_batch_size": 8}
 
@@ -56,7 +58,9 @@ def main() -> None:
         page, found = re.subn(rf"<!-- {mark} -->.*<!-- /{mark} -->", lambda _, table=table: table, page, flags=re.S)
         assert found == 1, f"{PAGE} has no place for the table of {mark}"
     PAGE.write_text(page)
-    print(f"wrote {PAGE}")
+    curves = {name: [read_history(options.sweep_dir / name / f"seed-{seed}") for seed in SEEDS] for name in PICTURED}
+    plot_comparison(curves, PAGE.with_suffix(".png"))
+    print(f"wrote {PAGE} and its picture")
 
 
 def run_sweep(names: list[str], folder: Path, jobs: str) -> None:
