@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -11,8 +12,10 @@ from rlsd_pl.types import Problem, Status, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.documents.strict import JSONLimitError, JSONTextError, read_json, same_json
 from rlsd_pl.verifiers.extraction import ExtractionRule, WholeText
-from rlsd_pl.verifiers.pool import Limits, WorkerPool
+from rlsd_pl.verifiers.pool import Limits, Reply, WorkerPool
 from rlsd_pl.verifiers.verdicts import broken, failed, invalid, limited, passed, refusal, unless_value, verdict
+
+log = logging.getLogger(__name__)
 
 SCHEMA_LIMITS = Limits(wall_seconds=2.0, memory_bytes=1 << 30, reply_bytes=1 << 12)
 
@@ -33,6 +36,7 @@ class JSONSchemaVerifier(Verifier):
         self.rule = rule or WholeText()
         self.instruction = f"Answer with one JSON document. {self.rule.instruction}"
         self._pool = WorkerPool("rlsd_pl.verifiers.documents.schemas.handle", workers, limits)
+        self._warned = False
 
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         """One verdict for each text. A schema that :meth:`check` refuses makes an ``error``, whatever the text."""
@@ -49,14 +53,27 @@ class JSONSchemaVerifier(Verifier):
 
     def check(self, problem: Problem) -> str | None:
         """Lints the schema; a reference answer, where there is one, must be valid."""
-        reply = self._pool.map([{"schema": _schema_text(problem)}])[0]
-        if (failure := unless_value(reply)) is not None:
-            return f"the schema could not be checked: {failure.detail}"
-        if reply.value["reason"] is not None or problem.answer is None:
-            return reply.value["reason"]
-        outcome = self._pool.map([{"text": problem.answer, "schema": _schema_text(problem)}])[0]
-        judged = unless_value(outcome) or _verdict(outcome.value, None)
-        return None if judged.status is Status.PASS else f"the reference is not valid: {judged.detail}"
+        return self.check_all([problem])[0]
+
+    def check_all(self, problems: Sequence[Problem]) -> list[str | None]:
+        """:meth:`check` of many problems, side by side. Warns once if schemas leave their objects open."""
+        schemas = [_schema_text(problem) for problem in problems]
+        replies = self._pool.map([{"schema": schema} for schema in schemas])
+        self._warn_of_open_objects([bool(reply.value and reply.value["open"]) for reply in replies])
+        answered = [i for i, reply in enumerate(replies) if _sound(reply) and problems[i].answer is not None]
+        outcomes = self._pool.map([{"text": problems[i].answer, "schema": schemas[i]} for i in answered])
+        judged = {i: unless_value(o) or _verdict(o.value, None) for i, o in zip(answered, outcomes, strict=True)}
+        return [_complaint(reply, judged.get(i)) for i, reply in enumerate(replies)]
+
+    def _warn_of_open_objects(self, found: Sequence[bool]) -> None:
+        if any(found) and not self._warned:
+            self._warned = True
+            log.warning(
+                "%d of the %d schemas checked first leave objects open: a completion passes with keys that it made up. "
+                'Set "additionalProperties": false in every object of a schema, or true where that is meant.',
+                sum(found),
+                len(found),
+            )
 
     def close(self) -> None:
         self._pool.close()
@@ -109,6 +126,19 @@ def _schema_text(problem: Problem) -> str:
     if schema is None:
         return ""
     return schema if isinstance(schema, str) else json.dumps(schema)
+
+
+def _sound(lint: Reply) -> bool:
+    return unless_value(lint) is None and lint.value["reason"] is None
+
+
+def _complaint(lint: Reply, judged: Verdict | None) -> str | None:
+    """From a lint, and the verdict on the reference where there is one."""
+    if (failure := unless_value(lint)) is not None:
+        return f"the schema could not be checked: {failure.detail}"
+    if lint.value["reason"] is not None:
+        return lint.value["reason"]
+    return None if judged is None or judged.status is Status.PASS else f"the reference is not valid: {judged.detail}"
 
 
 def _verdict(outcome: dict[str, str], extraction_refusal: Verdict | None) -> Verdict:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rlsd_pl.types import Problem
+from rlsd_pl.verifiers.documents.openness import leaves_open
 from rlsd_pl.verifiers.documents.patterns import python_pattern
 from rlsd_pl.verifiers.documents.schemas import SchemaError, compile_schema
 from rlsd_pl.verifiers.documents.strict import JSONTextError, read_json, same_json
@@ -107,6 +108,45 @@ def test_schemas_that_cannot_judge_are_refused_at_load(
     assert reason in (verifier.check(problem(schema=schema)) or "accepted")
     (verdict,) = verifier.verify(["1"], [problem(schema=schema)])
     assert verdict.status == "error" or reason == "without end"
+
+
+CLOSED_A = {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": False}
+OPEN_A = {"type": "object", "properties": {"a": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "leaves"),
+    [
+        (OPEN_A, True),
+        ({"required": ["a"]}, True),
+        ({"type": ["object", "null"]}, True),
+        ({"type": "array", "items": OPEN_A}, True),
+        ({**CLOSED_A, "properties": {"a": OPEN_A}}, True),
+        ({"anyOf": [CLOSED_A, OPEN_A]}, True),
+        ({"$ref": "#/$defs/a", "$defs": {"a": OPEN_A}}, True),
+        (CLOSED_A, False),
+        ({**OPEN_A, "additionalProperties": True}, False),
+        ({**OPEN_A, "additionalProperties": {"type": "string"}}, False),
+        ({"type": "array", "items": CLOSED_A}, False),
+        ({**CLOSED_A, "anyOf": [{"required": ["a"]}]}, False),
+        ({"allOf": [{"$ref": "#/$defs/a"}], "unevaluatedProperties": False, "$defs": {"a": OPEN_A}}, False),
+        ({**CLOSED_A, "properties": {"required": {"type": "string"}}}, False),
+        ({"type": "string", "not": {"required": ["a"]}}, False),
+        (True, False),
+    ],
+)
+def test_schemas_that_let_objects_carry_further_keys_are_found(schema: object, leaves: bool) -> None:
+    assert leaves_open(schema) is leaves
+
+
+def test_open_objects_are_counted_and_told_once(problem: Make, caplog: pytest.LogCaptureFixture) -> None:
+    verifier = JSONSchemaVerifier(workers=1, limits=QUICK)
+    problems = [problem(schema=schema) for schema in (OPEN_A, CLOSED_A, OPEN_A)]
+    with caplog.at_level("WARNING", "rlsd_pl"):
+        assert verifier.check_all(problems) == [None] * 3
+        assert verifier.check_all(problems) == [None] * 3
+    verifier.close()
+    assert [record.message[:45] for record in caplog.records] == ["2 of the 3 schemas checked first leave objects"[:45]]
 
 
 def test_an_invalid_reference_is_refused(verifier: JSONSchemaVerifier, problem: Make) -> None:

@@ -16,6 +16,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012, specification_with
 
+from rlsd_pl.verifiers.documents.openness import leaves_open
 from rlsd_pl.verifiers.documents.patterns import UnsupportedPatternError, python_pattern
 from rlsd_pl.verifiers.documents.strict import JSONLimitError, JSONTextError, read_json
 
@@ -31,7 +32,6 @@ _ASSERTIONS = {
 }  # fmt: skip
 # Recursive schemas on documents of MAX_DEPTH fit; a schema that refers to itself without end does not.
 sys.setrecursionlimit(2000)
-
 
 _UnknownDialect: Any = object()
 
@@ -64,16 +64,16 @@ def judge(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def lint(request: dict[str, Any]) -> dict[str, Any]:
-    """``{"schema"}`` (JSON text) to ``{"reason"}``: why the schema cannot be used, or ``None``."""
+    """``{"schema"}`` (JSON text) to ``{"reason", "open"}``: why it cannot be used or ``None``; :func:`leaves_open`."""
     try:
         validator = load_schema(request["schema"])
         for probe in (None, 0, "", [], {}):
             next(validator.iter_errors(probe), None)
     except (SchemaError, Unresolvable) as error:
-        return {"reason": str(error)}
+        return {"reason": str(error), "open": False}
     except RecursionError:
-        return {"reason": "the schema refers to itself without end"}
-    return {"reason": None}
+        return {"reason": "the schema refers to itself without end", "open": False}
+    return {"reason": None, "open": leaves_open(read_json(request["schema"]))}
 
 
 def handle(request: dict[str, Any]) -> dict[str, Any]:
