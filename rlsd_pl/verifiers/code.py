@@ -21,7 +21,7 @@ from rlsd_pl.verifiers.code_tasks import (
     refuse_program,
     seed_of,
 )
-from rlsd_pl.verifiers.code_verdicts import function_verdict, guarded, script_output
+from rlsd_pl.verifiers.code_verdicts import function_verdict, guarded, script_output, undisturbed
 from rlsd_pl.verifiers.extraction import WRONG, ExtractionRule
 from rlsd_pl.verifiers.sandbox import Job, Level, Limits, Run, open_sandbox, run_jobs
 from rlsd_pl.verifiers.verdicts import broken, failed, invalid, passed
@@ -102,7 +102,7 @@ class CodeVerifier(Verifier):
         seed = seed_of(problem, program)
         if isinstance(task, FunctionTask):
             return (yield from self._judge_function(task, program, seed))
-        return (yield from _judge_script(task, program, seed))
+        return (yield from _judge_script(task, program, seed, self.sandbox.limits.cpu_seconds))
 
     def _judge_function(self, task: FunctionTask, program: str, seed: int) -> Job[Verdict]:
         job = {
@@ -114,16 +114,17 @@ class CodeVerifier(Verifier):
             "value_bytes": self.sandbox.limits.output_bytes,
         }
         line = json.dumps(job).encode() + b"\n"
-        return function_verdict((yield Run("grader", line, companion="solution", one_line=True)))
+        run = Run("grader", line, companion="solution", one_line=True)
+        return function_verdict((yield from undisturbed(run, self.sandbox.limits.cpu_seconds)))
 
 
-def _judge_script(task: ScriptTask, program: str, seed: int) -> Job[Verdict]:
+def _judge_script(task: ScriptTask, program: str, seed: int, cpu_seconds: float) -> Job[Verdict]:
     source = program.encode()
     cases = list(enumerate(task.cases, start=1))
     random.Random(seed).shuffle(cases)
     for number, (given, expected) in cases:
-        finished = yield Run("script", b"%d\n" % len(source) + source + given.encode())
-        output = script_output(finished)
+        run = Run("script", b"%d\n" % len(source) + source + given.encode())
+        output = script_output((yield from undisturbed(run, cpu_seconds)))
         if isinstance(output, Verdict):
             return output
         if not same_output(output, expected, task.float_tolerance):

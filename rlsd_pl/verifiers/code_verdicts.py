@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from typing import Any
 
 from rlsd_pl.types import Status, Verdict
-from rlsd_pl.verifiers.sandbox import Finished, Job, Stop
+from rlsd_pl.verifiers.sandbox import Finished, Job, Run, Stop
 from rlsd_pl.verifiers.verdicts import broken, failed, limited, verdict
 
 _RESOURCE_SIGNALS = frozenset({signal.SIGXCPU, signal.SIGKILL})
-"""SIGKILL is what the kernel sends at the hard CPU limit, and when memory runs out."""
+"""SIGKILL is what the kernel sends at the hard CPU limit, to a program that ignores SIGXCPU."""
+_KILLS_ALLOWED = 5
+"""As in :class:`~rlsd_pl.verifiers.pool.WorkerPool`: a process killed from outside is run again, up to this often."""
 READY = b"ready\n"
 
 
@@ -21,6 +24,21 @@ def guarded(job: Job[Verdict]) -> Job[Verdict]:
         return (yield from job)
     except Exception as error:
         return broken("verifier", f"{type(error).__name__}: {error}")
+
+
+def undisturbed(request: Run, cpu_seconds: float) -> Job[Finished]:
+    """What became of a run that nobody from outside ended.
+
+    Programs cannot send signals, so SIGKILL comes from the kernel at the hard CPU limit, or from outside: an operator,
+    the kernel when the *machine* is out of memory. In less time than the CPU limit it is the latter.
+    """
+    for _ in range(_KILLS_ALLOWED):
+        begin = time.monotonic()
+        finished = yield request
+        early = time.monotonic() - begin < cpu_seconds
+        if not early or signal.SIGKILL not in (finished.signal, finished.companion_signal):
+            return finished
+    return Finished(Stop.NOT_STARTED, message=f"killed from outside {_KILLS_ALLOWED} times")
 
 
 def stopped(finished: Finished) -> Verdict | None:
@@ -33,7 +51,10 @@ def stopped(finished: Finished) -> Verdict | None:
 
 
 def killed(ended_by: int | None) -> Verdict | None:
-    """The verdict of a process that ``ended_by`` (a signal) ended, ``None`` for an ordinary exit."""
+    """The verdict of a process that ``ended_by`` (a signal) ended, ``None`` for an ordinary exit.
+
+    The process is the answer's own, so its crash is judged: ``fail``. A judge that crashes on an answer is a ``limit``.
+    """
     if ended_by is None:
         return None
     if ended_by in _RESOURCE_SIGNALS:
@@ -63,6 +84,4 @@ def script_output(finished: Finished) -> str | Verdict:
         return early
     if not finished.output.startswith(READY):
         return broken("sandbox_failed", "the program was not started")
-    if finished.signal in _RESOURCE_SIGNALS:
-        return limited("cpu_time")
-    return finished.output[len(READY) :].decode(errors="replace")
+    return killed(finished.signal) or finished.output[len(READY) :].decode(errors="replace")

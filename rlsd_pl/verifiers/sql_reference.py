@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlsd_pl.types import Status, Verdict
-from rlsd_pl.verifiers.code_verdicts import killed, stopped
+from rlsd_pl.verifiers.code_verdicts import killed, stopped, undisturbed
 from rlsd_pl.verifiers.sandbox import Finished, Job, Run
 from rlsd_pl.verifiers.sandbox.inside import wire
 from rlsd_pl.verifiers.sql_compare import Columns, Group, Rows, equal_values, same_result
@@ -79,7 +79,8 @@ def run_queries(queries: Sequence[Query], files: Sequence[Path], limits: QueryLi
         "max_rows": limits.max_rows,
         "max_bytes": limits.max_bytes,
     }
-    finished = yield Run("query", json.dumps(job).encode() + b"\n", files=files, one_line=True)
+    run = Run("query", json.dumps(job).encode() + b"\n", files=files, one_line=True)
+    finished = yield from undisturbed(run, limits.seconds)
     failure = _failure(finished)
     if failure is not None:
         return [failure] * len(queries)
