@@ -109,11 +109,15 @@ class LeakageDetection(Callback):
 def teacher_kl_sums(module: PolicyModule, groups: Sequence[Sequence[Rollout]]) -> dict[str, tuple[float, float]]:
     """Sum of log P_S - log P_T over the tokens of one sample per problem, with the run's own teacher and context.
 
-    Empty without samples (greedy completions say nothing of an expectation) or without privileged text.
+    Empty without samples (greedy completions say nothing of an expectation) or without privileged text anywhere; a
+    problem without privileged text, which validation does not need, counts for nothing.
     """
-    shown = [group[0] for group in groups if module.context.check(group[0].problem) is None]
-    # Under FSDP a forward is collective: the problems of all processes have privileged text, or those of none.
-    if not shown:
+    rollouts = [group[0] for group in groups]
+    shown = torch.tensor([module.context.check(rollout.problem) is None for rollout in rollouts])
+    # Under FSDP a forward is collective: if any process has privileged text, all score all of their completions.
+    anywhere = global_means({"shown": (float(shown.sum()), float(len(rollouts)))}).get("shown", 0.0)
+    if not anywhere or not rollouts:
         return {}
-    delta, mask = module.datamodule.collector.evidence(shown)
+    delta, mask = module.datamodule.collector.evidence(rollouts)
+    mask &= shown[:, None]
     return {"teacher_kl": (-float(delta[mask].sum()), float(mask.sum()))}

@@ -33,7 +33,8 @@ IDS_SHOWN = 3
 
 @dataclass(frozen=True)
 class RowCheck:
-    """Asks of every problem: can it be judged, can its prompt be rendered in the limit, is its privileged text there?
+    """Asks of every problem: can it be judged, can its prompt be rendered in the limit? And of one to train on: is the
+    privileged text there that the objective learns from?
 
     Attributes:
         max_prompt_tokens: a longer prompt is refused.
@@ -59,7 +60,7 @@ class RowCheck:
         for start in range(0, total, CHECKED_AT_ONCE):
             indices = range(start, min(start + CHECKED_AT_ONCE, total))
             problems = [self.task.problem(split, index) for index in indices]
-            for index, problem, reason in zip(indices, problems, self._unusable(problems), strict=True):
+            for index, problem, reason in zip(indices, problems, self._unusable(split, problems), strict=True):
                 if reason is None:
                     usable.append(index)
                 else:
@@ -78,18 +79,19 @@ class RowCheck:
             log.warning("Skipping %d of %d %s problems: %s.", reasons.total(), total, split, listing)
         return None if size is None else usable
 
-    def _unusable(self, problems: Sequence[Problem]) -> list[str | None]:
+    def _unusable(self, split: Split, problems: Sequence[Problem]) -> list[str | None]:
         """Why each problem cannot be used; ``None`` where it can."""
         reasons = self.verifier.check_all(problems)
         return [
-            reason if problem.prompt.strip() and reason else self._unusable_as_prompt(problem)
+            reason if problem.prompt.strip() and reason else self._unusable_as_prompt(split, problem)
             for problem, reason in zip(problems, reasons, strict=True)
         ]
 
-    def _unusable_as_prompt(self, problem: Problem) -> str | None:
+    def _unusable_as_prompt(self, split: Split, problem: Problem) -> str | None:
         if not problem.prompt.strip():
             return "the prompt is absent or blank"
-        if reason := self._missing_text(problem):
+        # Nothing is learnt from a held-out problem, so it needs neither context nor demonstration.
+        if split == "train" and (reason := self._missing_text(problem)):
             return reason
         messages = student_messages(problem, self.verifier)
         tokens = len(encode_chat(self.module.tokenizer, messages, self.module.chat_template_kwargs))

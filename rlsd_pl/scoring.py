@@ -61,10 +61,16 @@ class Scorer:
         return batch
 
     def evidence(self, batch: RolloutBatch, groups: Groups) -> Tensor:
-        """log P_T(y | x, r) - log P_S(y | x) [B, T], under this run's teacher and context, whatever the objective."""
-        scored = self.with_signals(batch, groups, Signal.TEACHER_LOGPROBS).teacher_logprobs
-        assert scored is not None
-        return scored - batch.rollout_logprobs
+        """log P_T(y | x, r) - log P_S(y | x) [B, T], under this run's teacher and context, whatever the objective.
+
+        0 for a problem that lacks its privileged text: held-out ones may.
+        """
+        rollouts = [(group, index) for group in groups for index in range(len(group))]
+        known = [self.context.check(group[index].problem) is None for group, index in rollouts]
+        texts = [self.context.privileged(*r) if known[n] else None for n, r in enumerate(rollouts)]
+        with self.forward_context():
+            prompts, has_context = self._prompts_with(self.context, texts, groups)
+            return self._teacher_logprobs(batch, prompts, has_context) - batch.rollout_logprobs
 
     def _teacher_logprobs(self, batch: RolloutBatch, prompts: PaddedTokens, has_context: Tensor) -> Tensor:
         with self.teacher.scoring(self.policy) as model:

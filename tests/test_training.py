@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
+from callbacks.leakage import LeakageDetection, teacher_kl_sums
 from rlsd_pl import objectives
 from rlsd_pl.errors import SetupError
 from rlsd_pl.objectives import OPSD, Constant, KeepReward, SequenceMean, SequenceSum, TokenMean
@@ -156,6 +157,23 @@ def test_problems_that_cannot_be_used_stop_the_run_or_are_skipped(tiny_model, ca
     assert "Skipping 8 of 64 train problems" in caplog.text
     assert "is absent or blank (sum/train/0, sum/train/8, sum/train/16, ...)." in caplog.text
     train(tiny_model, RLVR(), task=Holed(), max_skipped_share=0.0, trainer={"max_epochs": 1})
+
+
+def test_held_out_problems_need_no_privileged_text(tiny_model):
+    class Unexplained(type(data().task)):
+        def problem(self, split, index):
+            problem = super().problem(split, index)
+            return replace(problem, privileged={}) if split == "val" and index % 2 else problem
+
+    watch = LeakageDetection()
+    evaluated = {"max_epochs": 1, "limit_val_batches": 1.0, "callbacks": [watch]}
+    trained = train(tiny_model, RLSD(), task=Unexplained(), max_skipped_share=0.0, trainer=evaluated)
+    sampled = trained.evaluation.sampled
+    assert [bool(group[0].problem.privileged) for group in sampled] == [True, False, True, False]
+    explained = [group for group in sampled if group[0].problem.privileged]
+    expected = teacher_kl_sums(trained, explained)["teacher_kl"]
+    assert teacher_kl_sums(trained, sampled)["teacher_kl"] == pytest.approx(expected)
+    assert teacher_kl_sums(trained, [group for group in sampled if not group[0].problem.privileged]) == {}
 
 
 def test_long_prompts_are_refused_with_the_setting_to_change(tiny_model):
