@@ -89,6 +89,45 @@ def test_parts_of_an_objective_can_be_swapped_by_flag(build):
     assert objective.surrogate.epsilon_high == 0.4
 
 
+# jsonargparse dumps a default by vars(), which an object with __slots__ lacks.
+WITH_DEFAULTS = """
+from rlsd_pl.verifiers import CodeVerifier, MathVerifier, SQLVerifier
+from rlsd_pl.verifiers.mathematics.leaves import Policy
+from rlsd_pl.verifiers.sandbox import Level, Limits
+from rlsd_pl.verifiers.sql_reference import QueryLimits
+class Math(MathVerifier):
+    def __init__(self, policy: Policy = Policy(relative_tolerance=0.5)):
+        super().__init__(policy=policy)
+class Code(CodeVerifier):
+    def __init__(self, limits: Limits = Limits(cpu_seconds=5)):
+        super().__init__(limits=limits)
+class SQL(SQLVerifier):
+    def __init__(self, query_limits: QueryLimits = QueryLimits(seconds=5.0)):
+        super().__init__(query_limits=query_limits)
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "shown"),
+    [
+        (["math", "--verifier.policy.units", "IGNORED"], {"units": "IGNORED", "relative_tolerance": 0.0}),
+        (["code", "--verifier.limits.cpu_seconds", "9"], {"cpu_seconds": 9, "wall_seconds": 6.0}),
+        (["sql", "--verifier.query_limits.seconds", "9"], {"seconds": 9.0, "max_rows": 10_000}),
+        (["with_defaults.Math"], {"units": "COMPARED", "relative_tolerance": 0.5}),
+        (["with_defaults.Code"], {"cpu_seconds": 5, "wall_seconds": 6.0}),
+        (["with_defaults.SQL"], {"seconds": 5.0, "max_rows": 10_000}),
+    ],
+)
+def test_settings_of_a_verifier_survive_print_config(flags, shown, build, tmp_path, monkeypatch, capsys):
+    (tmp_path / "with_defaults.py").write_text(WITH_DEFAULTS)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        build("--verifier", *flags, "--print_config")
+    assert stopped.value.code == 0
+    arguments = yaml.safe_load(capsys.readouterr().out)["verifier"]["init_args"]
+    assert any(isinstance(value, dict) and shown.items() <= value.items() for value in arguments.values())
+
+
 def test_an_objective_of_ones_own_comes_by_import_path(build, tmp_path, monkeypatch):
     (tmp_path / "doubling.py").write_text(
         "from rlsd_pl.objectives import Objective\n"

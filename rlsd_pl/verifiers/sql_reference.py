@@ -27,7 +27,7 @@ class Order(StrEnum):
     """Never."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class QueryLimits:
     """What one query may use, below the limits of its process.
 

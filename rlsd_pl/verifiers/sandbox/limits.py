@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limits:
     """Ceilings of one run. Reaching one is the verdict ``limit``.
 
@@ -26,6 +26,6 @@ class Limits:
     open_files: int = 64
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
-            if getattr(self, name) <= 0:
-                raise ValueError(f"Limits.{name} is {getattr(self, name)}, expected more than 0")
+        for field in fields(self):
+            if getattr(self, field.name) <= 0:
+                raise ValueError(f"Limits.{field.name} is {getattr(self, field.name)}, expected more than 0")
