@@ -45,8 +45,8 @@ class TextPattern:
         if _nested(parser.parse(pattern)):
             raise ValueError(
                 f"Got {setting}={pattern!r}, which repeats something that itself repeats without bound; some texts "
-                "would take exponential time. Make the inner repeat possessive, '(?:a++)+' for '(?:a+)+', bound it, "
-                "'a{1,9}', or drop one of the two."
+                "would take exponential time. Make the inner repeat possessive, '(?:a++)+' for '(?:a+)+', or "
+                "drop one of the two."
             )
         self.pattern, self.setting = pattern, setting
         self.groups: int = self._compiled.groups
