@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 MAX_SECONDS = 1.0
 """CPU time of this process for one text. An ordinary pattern takes milliseconds on the longest completion."""
+MIN_SECONDS = 0.05
+"""Each search that is ended halves the time of the next ones down to this, so that a batch of bad texts ends too."""
 
 _REPEATS = (codes.MAX_REPEAT, codes.MIN_REPEAT)
 _UNLIMITED = codes.MAXREPEAT
@@ -43,25 +45,26 @@ class TextPattern:
         if _nested(parser.parse(pattern)):
             raise ValueError(
                 f"Got {setting}={pattern!r}, which repeats something that itself repeats without bound; some texts "
-                "would take exponential time. Make the inner repeat possessive, '(?:a++)+' for '(?:a+)+', bound it, "
-                "'a{1,9}', or drop one of the two."
+                "would take exponential time. Make the inner repeat possessive, '(?:a++)+' for '(?:a+)+', or "
+                "drop one of the two."
             )
         self.pattern, self.setting = pattern, setting
         self.groups: int = self._compiled.groups
-        self._warned = False
+        self._ended = 0
 
     def matches(self, text: str) -> list[regex.Match[str]]:
         """All matches in ``text``, in order; none, with one warning for each pattern, if the search takes too long."""
+        seconds = max(MAX_SECONDS / 2 ** min(self._ended, 10), MIN_SECONDS)
         try:
-            return list(self._compiled.finditer(text, timeout=MAX_SECONDS))
+            return list(self._compiled.finditer(text, timeout=seconds))
         except TimeoutError:
-            if not self._warned:
+            if not self._ended:
                 log.warning(
                     "%s=%r took over %s s on a text of %d characters, which counts as without a match, as will others. "
                     "Use fewer unbounded repeats, or possessive ones ('.*+').",
-                    self.setting, self.pattern, MAX_SECONDS, len(text),
+                    self.setting, self.pattern, seconds, len(text),
                 )  # fmt: skip
-            self._warned = True
+            self._ended += 1
             return []
 
 

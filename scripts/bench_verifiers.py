@@ -1,14 +1,21 @@
 """Verdicts per second of each verifier, and of math-verify called directly, on the same completions.
 
+All rows run in this process, one after the other. Code and SQL rows are skipped where nothing isolates them.
+
 python scripts/bench_verifiers.py [--count 1000] [--only math,json_schema]
 """
 
 from __future__ import annotations
 
 import argparse
+import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -16,13 +23,16 @@ from rich.table import Table
 from rlsd_pl.types import Problem
 from rlsd_pl.verifiers import (
     ChoiceVerifier,
+    CodeVerifier,
     JSONSchemaVerifier,
     MathVerifier,
     NumericVerifier,
     RegexVerifier,
+    SQLVerifier,
     ThinkAnswerVerifier,
     ToolCallVerifier,
 )
+from rlsd_pl.verifiers.sandbox import SandboxUnavailableError, detect
 
 Judge = Callable[[Sequence[str], Sequence[Problem]], Sequence[object]]
 
@@ -33,6 +43,8 @@ class Case:
 
     make: Callable[[], Judge]
     item: Callable[[int], tuple[str, Problem]]
+    share: float = 1.0
+    """Of ``--count``: slow rows take fewer completions."""
 
 
 def problem(answer: str | None = None, **metadata: object) -> Problem:
@@ -54,14 +66,47 @@ def symbolic(n: int) -> tuple[str, Problem]:
     return rf"So \boxed{{\sqrt{{{9 * (n + 2)}}} + \pi}}", problem(rf"3\sqrt{{{n + 2}}} + \pi")
 
 
+def function_task(n: int) -> tuple[str, Problem]:
+    tests = [f"assert add({n}, {k}) == {n + k}" for k in range(3)]
+    return f"```python\ndef add(a, b): return a + b  # {n}\n```", problem(tests=tests, entry_point="add")
+
+
+def script_task(n: int) -> tuple[str, Problem]:
+    return f"```python\nprint(int(input()) + {n})\n```", problem(stdin_tests=[["1", str(n + 1)]])
+
+
+FOLDER = tempfile.TemporaryDirectory(prefix="bench-")
+
+
+@cache
+def database() -> str:
+    """A table of 1,000 orders, made when first asked for."""
+    path = Path(FOLDER.name) / "orders.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, region TEXT, amount INTEGER)")
+        connection.executemany("INSERT INTO orders VALUES (?, ?, ?)", [(i, "ns"[i % 2], i) for i in range(1000)])
+        connection.commit()
+    return str(path)
+
+
+def query_task(n: int) -> tuple[str, Problem]:
+    return (
+        f"```sql\nSELECT region, SUM(amount) + 0 * {n} FROM orders GROUP BY region ORDER BY region\n```",
+        problem("SELECT region, SUM(amount) FROM orders GROUP BY 1 ORDER BY 1", database=database()),
+    )
+
+
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}, "n": {"type": "integer"}}, "required": ["n"]}
 CALL = '<tool_call>{{"name": "f", "arguments": {{"n": {}}}}}</tool_call>'
 
 CASES: dict[str, Case] = {
     "math, exact": Case(lambda: MathVerifier().verify, exact),
     "math, exact (math-verify)": Case(lambda: math_verify_judge, exact),
-    "math, symbolic": Case(lambda: MathVerifier().verify, symbolic),
-    "math, symbolic (math-verify)": Case(lambda: math_verify_judge, symbolic),
+    "math, symbolic": Case(lambda: MathVerifier().verify, symbolic, 0.1),
+    "math, symbolic (math-verify)": Case(lambda: math_verify_judge, symbolic, 0.1),
+    "code, function": Case(lambda: CodeVerifier().verify, function_task, 0.1),
+    "code, stdin": Case(lambda: CodeVerifier().verify, script_task, 0.1),
+    "sql": Case(lambda: SQLVerifier().verify, query_task, 0.1),
     "json_schema": Case(
         lambda: JSONSchemaVerifier().verify, lambda n: (f'{{"name": "a", "n": {n}}}', problem(schema=SCHEMA))
     ),
@@ -92,16 +137,21 @@ def rate(case: Case, count: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--count", type=int, default=1000, help="completions for each row; symbolic rows take a tenth")
+    parser.add_argument("--count", type=int, default=1000, help="completions for each row; slow rows take a tenth")
     parser.add_argument("--only", default="", help="rows whose names start with one of these, comma-separated")
     arguments = parser.parse_args()
     table = Table("verifier", "completions", "verdicts / s", title="Throughput, 2 workers where there are workers")
     for name, case in CASES.items():
         if not name.startswith(tuple(arguments.only.split(","))):
             continue
-        count = max(1, arguments.count // 10) if "symbolic" in name else arguments.count
-        table.add_row(name, str(count), f"{rate(case, count):,.0f}")
-    Console().print(table)
+        count = max(1, round(arguments.count * case.share))
+        try:
+            table.add_row(name, str(count), f"{rate(case, count):,.0f}")
+        except SandboxUnavailableError as error:
+            table.add_row(name, "0", str(error))
+    console = Console()
+    console.print(table)
+    console.print(f"Programs and queries: one for each CPU, {detect().describe().partition(';')[0]}.")
 
 
 if __name__ == "__main__":

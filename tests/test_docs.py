@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rlsd_pl import verifiers
+from rlsd_pl.lab.verifier import LabVerifier
 from rlsd_pl.presets import CONFIGS
 from rlsd_pl.runs import RUN_DIR_VARIABLE, read_history
 from tests.conftest import REPOSITORY
@@ -19,6 +21,8 @@ SHORT = [
     *("--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1", "--data.val_problems", "3"),
     *("--data.prompts_per_rollout", "2", "--data.group_size", "2", "--data.val_samples", "2", "--trainer", "cpu"),
 ]
+SETTINGS = {"rlsd": ["--objective.span", "=([0-9]);", "--data.max_refills", "1"]}
+"""What some keys come with."""
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +33,19 @@ def logged(tmp_path_factory) -> set[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["fit.py"])
         for objective in ("rlsd", "sdpo", "rlcsd", "sdar", "sdpg"):
-            options = ["--objective.span", "=([0-9]);", "--data.max_refills", "1"] if objective == "rlsd" else []
             patch.delenv(RUN_DIR_VARIABLE, raising=False)
             folder = tmp_path_factory.mktemp("glossary") / objective
-            fit(["--objective", objective, "--run_dir", str(folder), *SHORT, *options])
+            fit(["--objective", objective, "--run_dir", str(folder), *SHORT, *SETTINGS.get(objective, [])])
             keys |= read_history(folder).keys()
     return {re.sub(r"_at_\d+$", "_at_K", key) for key in keys}
+
+
+def _verifier_keys() -> set[str]:
+    """What the verifiers of this package report, whichever of them a run uses."""
+    classes = [LabVerifier, *(getattr(verifiers, name) for name in dir(verifiers))]
+    return {
+        f"{prefix}/{name}" for verifier in classes for name in verifier.metric_names for prefix in ("rollout", "val")
+    }
 
 
 def _documented(key: str) -> bool:
@@ -46,7 +57,13 @@ def test_every_logged_key_is_in_the_glossary(logged):
 
 
 def test_every_key_of_the_glossary_is_logged(logged):
-    assert not sorted(key for key in DOCUMENTED - logged if not key.endswith("*"))
+    unlogged = DOCUMENTED - logged - _verifier_keys() - {"rollout/PART", "val/PART"}
+    assert not sorted(key for key in unlogged if not key.endswith("*"))
+
+
+def test_every_metric_of_a_verifier_is_in_the_glossary():
+    assert {"rollout/score", "rollout/databases", "rollout/sandbox_level", "val/hollow"} <= _verifier_keys()
+    assert not sorted(key for key in _verifier_keys() if not _documented(key))
 
 
 def readme_commands() -> list[str]:

@@ -16,11 +16,13 @@ from rlsd_pl.engines import ScriptedEngine
 from rlsd_pl.errors import SetupError
 from rlsd_pl.privileged import Builder, Documents, EndpointSource, EngineSource, stands_in
 from rlsd_pl.privileged.command import make_privileged
+from rlsd_pl.privileged.rows import numbered_rows
 from rlsd_pl.privileged.sources import EndpointError
 from rlsd_pl.tasks import TableTask
 from rlsd_pl.types import Problem, Sampling
 from rlsd_pl.verifiers import MathVerifier
 from tests.tables import write_table
+from tests.worlds import SumTask
 
 SAMPLING = Sampling(max_tokens=64, completions=3)
 
@@ -171,6 +173,55 @@ def test_documents_are_attached_by_a_retrieval_column(tmp_path):
     assert documents.attached({"documents": "a"}) == "first"
     with pytest.raises(SetupError, match="no column 'documents'"):
         documents.attached({"prompt": "q"})
+
+
+def loaded(path: Path) -> TableTask:
+    return TableTask(str(path), prompt_column="question", val_fraction=0.3)
+
+
+def test_the_lab_s_chains_become_a_table(tmp_path, capsys):
+    output = tmp_path / "chains.jsonl"
+    flags = ["--task", "lab", "--trainer", "cpu", "--data.group_size", "4", "--output", str(output)]
+    with pytest.raises(SystemExit):
+        make_privileged(flags)
+    assert "set --limit" in capsys.readouterr().err
+    assert make_privileged([*flags, "--limit", "8", "--batch", "8"]).problems == 8
+    coverage = make_privileged([*flags, "--limit", "4"])
+    assert (coverage.problems, coverage.proposals) == (12, coverage.statuses.total())
+    assert coverage.covered > 0
+    made = rows(output)
+    assert len({row["question"] for row in made}) == 12
+    assert all(set(row) == {"question", "answer", "solution", "privileged_record"} for row in made)
+    assert all(row["solution"] is None or row["solution"].endswith("#" + row["answer"]) for row in made)
+    task = loaded(output)
+    problem = task.problem("train", 0)
+    assert (problem.prompt, problem.answer) in {(row["question"], row["answer"]) for row in made}
+    assert "--task jsonl --task.prompt_column question" in " ".join(capsys.readouterr().out.split())
+
+
+def test_reasoning_gym_becomes_a_table(tmp_path):
+    pytest.importorskip("reasoning_gym")
+    output = tmp_path / "sums.jsonl"
+    flags = ["--task", "reasoning_gym", "--task.dataset", "chain_sum", "--task.config", '{"max_terms": 3}']
+    flags += ["--verifier", "math", "--source", "sympy", "--trainer", "cpu", "--output", str(output), "--limit", "6"]
+    coverage = make_privileged(flags)
+    assert (coverage.problems, coverage.covered, coverage.statuses) == (6, 6, {"pass": 6})
+    problem = loaded(output).problem("train", 0)
+    assert problem.privileged["solution"].endswith(f"\\boxed{{{problem.answer}}}")
+
+
+def test_an_endless_task_with_few_questions_ends(monkeypatch):
+    class Coin(SumTask):
+        def problem(self, split, index):
+            return super().problem(split, index % 2)
+
+        def size(self, split):
+            return None
+
+    monkeypatch.setattr("rlsd_pl.privileged.rows.GIVE_UP", 20)
+    assert [row for _, row in numbered_rows(Coin())] == [
+        {"question": "3 plus 5?", "answer": "8"}, {"question": "4 plus 5?", "answer": "9"}
+    ]  # fmt: skip
 
 
 def test_a_column_that_exists_is_refused(table, tmp_path):

@@ -44,6 +44,7 @@ class LabVerifier(Verifier):
     """
 
     instruction = ""
+    metric_names = ("hollow", "false_steps")
 
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         return [self._verify_one(text, problem) for text, problem in zip(texts, problems, strict=True)]

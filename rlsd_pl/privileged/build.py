@@ -11,9 +11,10 @@ from typing import Any
 
 from rlsd_pl.errors import SetupError
 from rlsd_pl.privileged.report import Coverage, stands_in
+from rlsd_pl.privileged.rows import columns, numbered_rows
 from rlsd_pl.privileged.sources import Source
 from rlsd_pl.sampler import student_messages
-from rlsd_pl.tasks.table import TableTask
+from rlsd_pl.tasks.base import Task
 from rlsd_pl.types import Problem, Status
 from rlsd_pl.verifiers.base import Verifier
 
@@ -31,20 +32,20 @@ class Record:
 
 
 class Builder:
-    """Appends each row of a table, with one column more, to a JSONL file; rows that are there already are kept.
+    """Appends each row of a task, with one column more, to a JSONL file; rows that are there already are kept.
 
     A row for which nothing was found gets ``null``, so that the file serves as the table in every way and
     ``data.max_skipped_share`` decides what becomes of such rows.
 
     Args:
-        task: the table.
+        task: a table, or any other task; see :func:`~rlsd_pl.privileged.rows.numbered_rows`.
         output: the JSONL file.
         column: name of the new column.
     """
 
-    def __init__(self, task: TableTask, output: Path, column: str) -> None:
+    def __init__(self, task: Task, output: Path, column: str) -> None:
         self.task, self.output, self.column = task, output, column
-        if any(column in task.rows[split].column_names for split in ("train", "val")):
+        if column in columns(task):
             raise SetupError(f"The table already has a column {column!r}; set --column to a new name.")
 
     def done(self) -> list[dict[str, Any]]:
@@ -61,13 +62,9 @@ class Builder:
         return rows
 
     def missing(self) -> Iterator[tuple[Problem, dict[str, Any]]]:
-        """Problems that the file lacks, with their rows."""
+        """Problems that the file lacks, with their rows; endless for an endless task."""
         done = {row[RECORD]["id"] for row in self.done()}
-        for split in ("train", "val"):
-            for index in range(self.task.size(split)):
-                problem = self.task.problem(split, index)
-                if problem.id not in done:
-                    yield problem, self.task.row(split, index)
+        return ((problem, row) for problem, row in numbered_rows(self.task) if problem.id not in done)
 
     def append(self, row: Mapping[str, Any], text: str | None, record: Record) -> None:
         """Write one row, at once."""
@@ -95,6 +92,7 @@ class Builder:
             record = Record(**row[RECORD])
             found.problems += 1
             found.covered += row[self.column] is not None
+            found.not_solved += row[self.column] is None and not record.statuses
             found.statuses.update(record.statuses)
             if record.answer_in_prompt:
                 found.answer_in_prompt.append(record.id)

@@ -17,8 +17,10 @@ from rlsd_pl.presets import expand, fail
 from rlsd_pl.privileged.build import Builder, Record
 from rlsd_pl.privileged.documents import Documents
 from rlsd_pl.privileged.report import Coverage, stands_in
+from rlsd_pl.privileged.solver_source import SolverSource
 from rlsd_pl.privileged.sources import EndpointError, EndpointSource, EngineSource, Source
 from rlsd_pl.sampler import derive_seed
+from rlsd_pl.tasks.base import Task
 from rlsd_pl.tasks.table import TableTask
 
 
@@ -30,9 +32,9 @@ def make_privileged(argv: Sequence[str]) -> Coverage:
         quiet = ["--trainer.callbacks", "[]", "--trainer.logger", "false", "--trainer.enable_checkpointing", "false"]
         cli = PartsCLI(expand(["--objective", "rlvr", *flags, *quiet]))
         task = cli.datamodule.task
-        if not isinstance(task, TableTask):
-            raise SetupError(f"Got the task {type(task).__name__}; expected a table: --task jsonl --task.path FILE.")
-        builder = Builder(task, options.output, options.column)
+        if task.size("train") is None and options.limit is None:
+            raise SetupError(f"{type(task).__name__} has no end; set --limit to the number of problems.")
+        builder = Builder(task, options.output, options.column or _column(task))
         if options.documents:
             _attach(builder, Documents(options.documents, options.retrieved), options.limit)
         else:
@@ -44,8 +46,9 @@ def make_privileged(argv: Sequence[str]) -> Coverage:
     console = Console(highlight=False, soft_wrap=True)
     coverage.show(console)
     coverage.write(options.output.with_suffix(".report.json"))
-    console.print(f"Written to {options.output}. Train with --task.path {options.output} --context solution "
-                  f"--context.field {options.column}")  # fmt: skip
+    told = "" if isinstance(task, TableTask) else "--task jsonl --task.prompt_column question "
+    console.print(f"Written to {options.output}. Train with {told}--task.path {options.output} --context solution "
+                  f"--context.field {builder.column}")  # fmt: skip
     return coverage
 
 
@@ -59,6 +62,7 @@ def _solve(builder: Builder, cli: PartsCLI, source: Source, options: argparse.Na
             builder.solve(batch, source, verifier, derive_seed(cli.datamodule.seed, "privileged", batch[0][0].id))
     finally:
         verifier.close()
+        source.close()
 
 
 def _attach(builder: Builder, documents: Documents, limit: int | None) -> None:
@@ -66,8 +70,14 @@ def _attach(builder: Builder, documents: Documents, limit: int | None) -> None:
         builder.append(row, documents.attached(row), Record(problem.id, {}, stands_in(problem)))
 
 
+def _column(task: Task) -> str:
+    return "reference" if isinstance(task, TableTask) else "solution"
+
+
 def _source(options: argparse.Namespace, cli: PartsCLI) -> Source:
     data = cli.datamodule
+    if options.source == "sympy":
+        return SolverSource(data.verifier)
     if options.endpoint:
         key = os.environ.get(options.key_variable)
         return EndpointSource(options.endpoint, options.endpoint_model, data.sampling, key)
@@ -78,7 +88,8 @@ def _source(options: argparse.Namespace, cli: PartsCLI) -> Source:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--column", default="reference")
+    parser.add_argument("--column")
+    parser.add_argument("--source", choices=["sympy"])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--endpoint")

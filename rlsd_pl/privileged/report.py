@@ -31,12 +31,14 @@ class Coverage:
 
     Attributes:
         problems: how many there are. covered: how many have privileged text.
+        not_solved: how many got no proposal at all, so nothing that could have been wrong.
         proposals: completions judged. statuses: their verdicts.
         answer_in_prompt: ids of problems whose answer stands in the prompt.
     """
 
     problems: int = 0
     covered: int = 0
+    not_solved: int = 0
     proposals: int = 0
     statuses: Counter[str] = field(default_factory=Counter[str])
     answer_in_prompt: list[str] = field(default_factory=list[str])
@@ -50,6 +52,8 @@ class Coverage:
         table = Table("privileged data", "", box=None)
         table.add_row("problems", str(self.problems))
         table.add_row("covered", f"{self.covered} ({self.covered / max(self.problems, 1):.1%})")
+        if self.not_solved:
+            table.add_row("not solved: nothing proposed", str(self.not_solved))
         if self.proposals:
             table.add_row("proposals", str(self.proposals))
         for status, count in self.statuses.most_common():

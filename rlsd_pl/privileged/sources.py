@@ -30,6 +30,9 @@ class Source(ABC):
     def propose(self, chats: Sequence[Sequence[Message]], seed: int) -> list[list[str]]:
         """Texts for each chat, in order; how many is the source's own affair."""
 
+    def close(self) -> None:  # noqa: B027
+        """Release processes."""
+
 
 class EngineSource(Source):
     """Samples from a policy of this project.

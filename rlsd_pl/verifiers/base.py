@@ -19,6 +19,9 @@ class Verifier(ABC):
     instruction: str = ""
     """What a prompt must tell the model so that its answer can be extracted, for example ``Put it in \\boxed{}``."""
 
+    metric_names: tuple[str, ...] = ()
+    """Keys that ``Verdict.metrics`` may hold; logged under ``rollout/`` and ``val/``, explained in docs/metrics.md."""
+
     @abstractmethod
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         """Judge ``texts[i]`` as a completion of ``problems[i]``; returns one verdict for each, in order."""

@@ -40,6 +40,8 @@ class CodeVerifier(Verifier):
         concurrency: programs at a time, by default one for each CPU.
     """
 
+    metric_names = ("sandbox_level",)
+
     def __init__(
         self,
         rule: ExtractionRule | None = None,

@@ -16,6 +16,9 @@ class CompositeVerifier(Verifier):
         if not parts:
             raise ValueError("got no parts, expected at least one; set parts={'name': verifier}")
         self.parts = dict(parts)
+        self.metric_names = tuple(
+            key for name, part in parts.items() for key in (name, *(f"{name}_{k}" for k in part.metric_names))
+        )
         self.instruction = " ".join(part.instruction for part in self.parts.values() if part.instruction)
 
     def check(self, problem: Problem) -> str | None:

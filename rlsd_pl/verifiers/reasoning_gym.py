@@ -30,6 +30,8 @@ class ReasoningGymVerifier(Verifier):
         limits: what one answer may use.
     """
 
+    metric_names = ("score", "sandbox_level")
+
     def __init__(
         self,
         rule: ExtractionRule | None = None,

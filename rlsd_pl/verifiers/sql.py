@@ -50,6 +50,8 @@ class SQLVerifier(Verifier):
         seed: of the perturbed copies.
     """
 
+    metric_names = ("sandbox_level", "databases")
+
     def __init__(
         self,
         rule: ExtractionRule | None = None,

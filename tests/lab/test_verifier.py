@@ -27,6 +27,7 @@ def test_faithful_completion_passes():
     verdict = judge(FAITHFUL)
     assert (verdict.reward, verdict.status) == (1.0, Status.PASS)
     assert verdict.metrics == {"hollow": 0.0, "false_steps": 0.0}
+    assert set(verdict.metrics) == set(LabVerifier.metric_names)
 
 
 def test_wrong_answer_fails():

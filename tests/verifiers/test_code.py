@@ -37,7 +37,8 @@ def judge(verifier: CodeVerifier, program: str, **metadata: Any) -> Verdict:
 def test_right_and_wrong_programs(verifier: CodeVerifier) -> None:
     right = judge(verifier, "def add(a, b): return a + b")
     assert (right.reward, right.status) == (1.0, Status.PASS)
-    assert right.metrics["sandbox_level"] == float(detect().level)
+    assert right.metrics == {"sandbox_level": float(detect().level)}
+    assert set(right.metrics) == set(verifier.metric_names)
     wrong = judge(verifier, "def add(a, b): return a - b")
     assert (wrong.reward, wrong.status) == (0.0, Status.FAIL)
     assert wrong.detail.startswith("wrong_answer: assert add(")

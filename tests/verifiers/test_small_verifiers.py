@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -138,6 +139,16 @@ def test_weights_are_normalised_and_an_error_is_no_score(problem: Make) -> None:
     assert (b.reward, b.status, b.detail) == (0.75, "fail", "form: no")
     assert b.metrics == {"form": 0.0, "answer": 1.0}
     assert (c.reward, c.status, c.detail) == (0.0, "error", "answer: broken")
+
+
+def test_a_composite_names_the_metrics_of_its_parts(problem: Make) -> None:
+    class Marked(Fixed):
+        metric_names = ("score",)
+
+    verifier = GatedVerifier({"form": Fixed(a=PASS), "marks": Marked(a=replace(PASS, metrics={"score": 0.5}))})
+    (verdict,) = verifier.verify(["a"], [problem()])
+    assert verifier.metric_names == ("form", "marks", "marks_score")
+    assert verdict.metrics == {"form": 1.0, "marks": 1.0, "marks_score": 0.5}
 
 
 def test_gates_stop_what_they_fail(problem: Make) -> None:

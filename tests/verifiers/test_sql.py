@@ -106,6 +106,7 @@ def test_comparison(verifier: SQLVerifier, database: Path, reference: str, predi
 def test_verdict_says_how_it_was_judged(verifier: SQLVerifier, database: Path) -> None:
     verdict = judge(verifier, database, "SELECT COUNT(*) FROM purchase", "SELECT COUNT(1) FROM purchase")
     assert verdict.metrics == {"sandbox_level": float(detect().level), "databases": 2.0}
+    assert set(verdict.metrics) == set(verifier.metric_names)
     constant = judge(verifier, database, "SELECT COUNT(*) FROM purchase", "SELECT 80")
     assert constant.detail.startswith("wrong_on_perturbed")
 
