@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -159,6 +160,7 @@ def test_the_console_shows_what_a_user_needs_and_nothing_else(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_an_interrupted_run_keeps_its_finished_iterations(tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, str(REPOSITORY / "scripts" / "fit.py"), *LAB, "--run_dir", str(folder)]
@@ -166,7 +168,9 @@ def test_an_interrupted_run_keeps_its_finished_iterations(tmp_path):
     process = subprocess.Popen(
         [*command, "--trainer.max_epochs", "500"],
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
+        env={**os.environ, "PYTHONFAULTHANDLER": "1"},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
@@ -174,7 +178,11 @@ def test_an_interrupted_run_keeps_its_finished_iterations(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    shown, _ = process.communicate(timeout=60)
+    try:
+        shown, _ = process.communicate(timeout=240)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        pytest.fail(f"The run went on; where it stands:\n{process.communicate()[0]}")
     assert "--resume" in shown
     done = int(newest_checkpoint(folder).stem.rpartition("-")[2])
     fit(["--resume", str(folder), "--trainer.max_epochs", str(done + 1)])
