@@ -8,6 +8,11 @@ from rlsd_pl.types import Problem, Status, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.verdicts import MAX_DETAIL
 
+RESERVED = frozenset(
+    ("reward", "length", "truncated", "signal_free_groups", "refills", "replaced", "no_context", "no_contrast")
+) | {f"status_{status}" for status in Status}
+"""Names under ``rollout/`` that are not a verifier's to fill."""
+
 
 class CompositeVerifier(Verifier):
     """What the two composites share: named parts, each of which judges every completion."""
@@ -15,6 +20,8 @@ class CompositeVerifier(Verifier):
     def __init__(self, parts: Mapping[str, Verifier]) -> None:
         if not parts:
             raise ValueError("got no parts, expected at least one; set parts={'name': verifier}")
+        if taken := sorted(parts.keys() & RESERVED):
+            raise ValueError(f"got parts named {taken}, which rollouts are logged under already; give them other names")
         self.parts = dict(parts)
         self.metric_names = tuple(
             key for name, part in parts.items() for key in (name, *(f"{name}_{k}" for k in part.metric_names))

@@ -252,3 +252,9 @@ def test_composites_check_many_problems_and_name_the_part(problem: Make) -> None
     reasons = verifier.check_all([problem("B"), problem("7")])
     assert [str(reason).split(":")[0] for reason in reasons] == ["number", "letter"]
     assert GatedVerifier({"form": ThinkAnswerVerifier()}).check(problem("B")) is None
+
+
+@pytest.mark.parametrize("name", ["reward", "length", "status_pass"])
+def test_a_part_cannot_take_the_name_of_a_rollout_metric(name):
+    with pytest.raises(ValueError, match=name):
+        WeightedVerifier({name: ChoiceVerifier()}, {name: 1.0})
