@@ -35,7 +35,7 @@ MUTANTS = [
     ("sft", "torch.ones_like", "torch.zeros_like"),
     ("base", "masked_fill(weights == 0, 0.0)", "masked_fill(weights != 0, 0.0)"),
     ("base", "self.reference_kl.coefficient * kl", "kl"),
-    ("base", "scores.logprobs, batch.reference", "batch.reference_logprobs, scores."),
+    ("base", "scores.logprobs, batch.reference_logprobs", "batch.reference_logprobs, scores.logprobs"),
     ("base", 'return diagnostics["importance"] * loss', "return loss"),
     ("base", "batch.rollout_logprobs if batch.off_policy else", "batch.rollout_logprobs if not batch.off_policy else"),
 ]
