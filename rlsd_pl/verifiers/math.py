@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -128,6 +129,9 @@ def _refused(text: str, target: str, tree: Tree) -> Verdict | None:
     return failed("unevaluated") if unevaluated(text, target) else None
 
 
+_DIVIDED_BY_ZERO = re.compile(r"/ ?0(?![\d.,])|\\frac ?\{[^{}]*\} ?\{ ?0+ ?\}")
+
+
 @lru_cache(maxsize=4096)
 def reference_fault(reference: str) -> str | None:
     """Why nothing can be compared with ``reference``, or ``None``."""
@@ -135,6 +139,8 @@ def reference_fault(reference: str) -> str | None:
         return "the reference answer is empty; set Problem.answer"
     try:
         for leaf in leaves(_reference_tree(canonical(reference))):
+            if _DIVIDED_BY_ZERO.search(leaf):
+                return f"the reference {reference[:80]!r} divides by zero"
             parse_quantity(leaf)
     except TooLarge as error:
         return f"the reference {reference[:80]!r} is too large to compute with ({error}); write it shorter"

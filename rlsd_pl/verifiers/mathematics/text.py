@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 _VULGAR = re.compile("[\u00bc-\u00be\u2150-\u215e\u2189]")
 _SUPERSCRIPTS = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u207f]+")
@@ -32,9 +33,17 @@ _SYNONYMS = {
 }  # fmt: skip
 _COMMAND = re.compile(r"\\(?:[A-Za-z]+|[$%])")
 _ROW_GAP = re.compile(r"\\\\ ?\[[^\[\]]*\]")
-_SPELLINGS = (
+_DEGREES = r"(\d+(?:\.\d+)?) ?\^ ?(?:\{ ?\\circ ?\}|\\circ(?![A-Za-z]))"
+_DEGREES_OF_FUNCTION = re.compile(
+    rf"(\\(?:sin|cos|tan|cot|sec|csc)) ?(?:\( ?{_DEGREES} ?\)|\{{ ?{_DEGREES} ?\}}|{_DEGREES})"
+)
+"""Degrees as the argument of a function are an angle; elsewhere they are a unit."""
+_SPELLINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"\\text ?\{ ?([-+\d.,/]+) ?\}"), r"\1"),
     (re.compile(r"\\\{ ?\\\}"), r"\\emptyset"),
+    (re.compile(r"(?i)\\text ?\{ ?infinity ?\}|(?<![A-Za-z\\])infinity(?![A-Za-z])"), r"\\infty "),
+    (_DEGREES_OF_FUNCTION, lambda m: rf"{m[1]}(\frac{{{m[2] or m[3] or m[4]}\pi}}{{180}})"),
+    (re.compile(r"^-\s*-(?=\s*[\d.\\(])"), ""),
     (re.compile(r"\\mathbb ?\{?R\}?"), r"(-\\infty,\\infty)"),
     (re.compile(r"\\begin ?\{array\} ?\{[^{}]*\}"), r"\\begin{matrix}"),
     (re.compile(r"\\end ?\{array\}"), r"\\end{matrix}"),

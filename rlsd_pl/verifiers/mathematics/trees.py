@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from rlsd_pl.verifiers.mathematics.intervals import Interval, joined
 from rlsd_pl.verifiers.mathematics.text import encloses, split_top, squeeze, strip_group
 
 MAX_ELEMENTS = 200
@@ -34,6 +35,7 @@ class Kind(StrEnum):
     RATIO = ":"
 
 
+_INTERVALS = frozenset({Kind.TUPLE, Kind.CLOSED, Kind.LEFT_CLOSED, Kind.RIGHT_CLOSED})
 _UNORDERED = frozenset({Kind.SET, Kind.UNION})
 _MATRICES = {"matrix": Kind.MATRIX, "pmatrix": Kind.MATRIX, "bmatrix": Kind.MATRIX, "vmatrix": Kind.DETERMINANT}
 
@@ -149,7 +151,15 @@ def _node(kind: Kind, parts: list[str], depth: int) -> Tree | None:
 
 def _read_union(text: str, depth: int) -> Tree | None:
     parts = split_top(text, r"\cup")
-    return _node(Kind.UNION, parts, depth) if len(parts) > 1 else None
+    union = _node(Kind.UNION, parts, depth) if len(parts) > 1 else None
+    if union is None or not all(child.kind in _INTERVALS and len(child.children) == 2 for child in union.children):
+        return union
+    pieces = joined([Interval(child.kind, *(end.text for end in child.children)) for child in union.children])
+    if pieces is None:
+        return union
+    nodes = [_node(Kind(piece.brackets), [piece.low, piece.high], depth) for piece in pieces]
+    children = tuple(node for node in nodes if node is not None)
+    return children[0] if len(children) == 1 else Tree(Kind.UNION, children=children)
 
 
 def _read_list(text: str, depth: int) -> Tree | None:
