@@ -14,11 +14,14 @@ from rlsd_pl.verifiers.code_extraction import FencedBlock
 from rlsd_pl.verifiers.code_verdicts import guarded
 from rlsd_pl.verifiers.extraction import WRONG, ExtractionRule
 from rlsd_pl.verifiers.sandbox import Job, Level, Limits, open_sandbox, run_jobs
-from rlsd_pl.verifiers.sql_compare import Columns
+from rlsd_pl.verifiers.sql_compare import Columns, same_result
 from rlsd_pl.verifiers.sql_perturb import perturb
 from rlsd_pl.verifiers.sql_reference import Expected, Order, Query, QueryLimits, expect, run_queries
 from rlsd_pl.verifiers.sql_screen import refuse_query
 from rlsd_pl.verifiers.verdicts import broken, failed, invalid, passed
+
+MAX_COPIES = 4
+"""Perturbed copies, each bolder than the last, that are tried until a reference's result differs there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,13 @@ class Reference:
 
     Attributes:
         real: on the database of the problem.
-        perturbed: on the perturbed copy; ``None`` where the reference is ambiguous there (ties at a LIMIT).
+        perturbed: on a perturbed copy; ``None`` where the reference is ambiguous on all (ties at a LIMIT).
+        copy: number of that copy: the first on which the result is another one, so that a constant cannot pass.
     """
 
     real: Expected
-    perturbed: Expected | None
+    perturbed: Expected | None = None
+    copy: int = 0
 
 
 class SQLVerifier(Verifier):
@@ -110,14 +115,22 @@ class SQLVerifier(Verifier):
         if refused is not None:
             return f"the reference query is refused: {refused.detail}"
         try:
-            copy = self._copies.of(Path(database))
+            self._copies.of(Path(database), 0)
         except Exception as error:
             return f"no perturbed copy of {database!r} could be made: {type(error).__name__}: {error}"
         real = yield from expect(query, Path(database), self.order, self.query_limits)
         if isinstance(real, str):
             return real
-        perturbed = yield from expect(query, copy, self.order, self.query_limits)
-        return Reference(real, perturbed if isinstance(perturbed, Expected) else None)
+        found = Reference(real)
+        for number in range(MAX_COPIES):
+            copy = self._copies.of(Path(database), number)
+            perturbed = yield from expect(query, copy, self.order, self.query_limits)
+            if not isinstance(perturbed, Expected):
+                continue
+            if not same_result(perturbed.rows, real.rows, None, Columns.IN_ORDER):
+                return Reference(real, perturbed, number)
+            found = found if found.perturbed else Reference(real, perturbed, number)
+        return found
 
     def _reference(self, problem: Problem) -> Reference | str:
         reference = self._references[_identity(problem)]
@@ -140,7 +153,7 @@ class SQLVerifier(Verifier):
 
     def _judge_query(self, query: str, reference: Reference, database: Path) -> Job[Verdict]:
         expected = [reference.real, *([reference.perturbed] if reference.perturbed else [])]
-        files = [database, self._copies.of(database)][: len(expected)]
+        files = [database, *([self._copies.of(database, reference.copy)] if reference.perturbed else [])]
         tables = yield from run_queries([Query(query, file) for file in range(len(files))], files, self.query_limits)
         for table, wanted, code in zip(tables, expected, ("wrong_result", "wrong_on_perturbed"), strict=False):
             if isinstance(table, Verdict):
@@ -151,22 +164,22 @@ class SQLVerifier(Verifier):
 
 
 class _PerturbedCopies:
-    """One perturbed copy for each database, in a private folder that goes with this object."""
+    """Perturbed copies of databases, in a private folder that goes with this object."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._paths: dict[Path, Path] = {}
+        self._paths: dict[tuple[Path, int], Path] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    def of(self, database: Path) -> Path:
-        """The copy's path, made on first use. Raises sqlite3.Error or OSError."""
-        if database not in self._paths:
+    def of(self, database: Path, number: int) -> Path:
+        """The path of a copy, made on first use. Raises sqlite3.Error or OSError."""
+        if (database, number) not in self._paths:
             if self._folder is None:
                 self._folder = tempfile.TemporaryDirectory(prefix="rlsd-sql-")
             target = Path(self._folder.name) / f"{len(self._paths)}.sqlite"
-            perturb(database, target, self._seed)
-            self._paths[database] = target
-        return self._paths[database]
+            perturb(database, target, self._seed + number, boldness=4**number)
+            self._paths[database, number] = target
+        return self._paths[database, number]
 
     def delete(self) -> None:
         """Remove all copies."""

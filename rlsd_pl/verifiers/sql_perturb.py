@@ -43,11 +43,12 @@ class _Table:
     row_id: int | None
 
 
-def perturb(source: Path, target: Path, seed: int = 0) -> None:
+def perturb(source: Path, target: Path, seed: int = 0, boldness: float = 1.0) -> None:
     """Write a perturbed copy of the SQLite file ``source`` to ``target``; the same one for the same seed.
 
     In every table, movable values change rows, some become NULL where that is allowed, some free ones become boundary
-    values, and some rows come twice under a new row id. A row that breaks a constraint stays as it was.
+    values (``boldness`` times as many as usual), and some rows come twice under a new row id. A row that
+    breaks a constraint stays as it was.
     """
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -63,7 +64,7 @@ def perturb(source: Path, target: Path, seed: int = 0) -> None:
         tables = copy.execute("SELECT name FROM pragma_table_list WHERE schema='main' AND type='table'").fetchall()
         copy.execute("BEGIN")
         for name in sorted(name for (name,) in tables if not name.startswith("sqlite_")):
-            _perturb_table(copy, _describe(copy, name), random.Random(f"{seed}:{digest}:{name}"))
+            _perturb_table(copy, _describe(copy, name), random.Random(f"{seed}:{digest}:{name}"), boldness)
         copy.execute("COMMIT")
 
 
@@ -90,12 +91,12 @@ def _describe(database: sqlite3.Connection, name: str) -> _Table:
     )
 
 
-def _perturb_table(database: sqlite3.Connection, table: _Table, chance: random.Random) -> None:
+def _perturb_table(database: sqlite3.Connection, table: _Table, chance: random.Random, boldness: float) -> None:
     columns = ", ".join(_quoted(column) for column in table.columns)
     originals: list[Row] = [list(row) for row in database.execute(f"SELECT {columns} FROM {_quoted(table.name)}")]
     if not originals:
         return
-    changed = _changed_rows(originals, table, chance)
+    changed = _changed_rows(originals, table, chance, min(1.0, boldness * _BOUNDARY_SHARE))
     database.execute(f"DELETE FROM {_quoted(table.name)}")
     marks = ", ".join("?" * len(table.columns))
     insert = f"INSERT INTO {_quoted(table.name)} ({columns}) VALUES ({marks})"
@@ -112,7 +113,7 @@ def _perturb_table(database: sqlite3.Connection, table: _Table, chance: random.R
             database.execute(insert, duplicate)
 
 
-def _changed_rows(originals: list[Row], table: _Table, chance: random.Random) -> list[Row]:
+def _changed_rows(originals: list[Row], table: _Table, chance: random.Random, boundary_share: float) -> list[Row]:
     rows = [list(row) for row in originals]
     for index in sorted(table.movable):
         values = [row[index] for row in rows]
@@ -124,7 +125,7 @@ def _changed_rows(originals: list[Row], table: _Table, chance: random.Random) ->
             draw = chance.random()
             if index in table.nullable and draw < _NULL_SHARE:
                 row[index] = None
-            elif index in table.free and draw > 1 - _BOUNDARY_SHARE:
+            elif index in table.free and draw > 1 - boundary_share:
                 row[index] = _boundary(row[index], chance)
     return rows
 

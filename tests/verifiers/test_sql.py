@@ -111,6 +111,18 @@ def test_verdict_says_how_it_was_judged(verifier: SQLVerifier, database: Path) -
     assert constant.detail.startswith("wrong_on_perturbed")
 
 
+def test_a_constant_fails_where_shuffled_values_give_the_same_result(verifier: SQLVerifier, tmp_path: Path) -> None:
+    path = tmp_path / "prices.sqlite"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, price REAL)")
+        database.executemany("INSERT INTO item (price) VALUES (?)", [(1.5,), (2.5,), (2.5,), (0.5,)])
+        database.commit()
+    for reference, constant in (("MAX(price)", "2.5"), ("MIN(price)", "0.5"), ("COUNT(DISTINCT price)", "3")):
+        asked = f"SELECT {reference} FROM item"
+        assert judge(verifier, path, asked, f"SELECT {constant}").status is Status.FAIL, reference
+        assert judge(verifier, path, asked, asked).status is Status.PASS
+
+
 ATTACKS = {
     "SELECT 1; DROP TABLE customer": "statement_count",
     "DELETE FROM purchase": "statement_kind",
@@ -219,7 +231,7 @@ def test_close_deletes_the_copies_and_the_verifier_works_again(database: Path) -
     text = "```sql\nSELECT COUNT(*) FROM customer\n```"
     count = problem(database, "SELECT COUNT(*) FROM customer")
     assert verifier.verify([text], [count])[0].status is Status.PASS
-    folder = verifier._copies.of(database).parent
+    folder = verifier._copies.of(database, 0).parent
     verifier.close()
     assert not folder.exists()
     assert verifier.verify([text], [count])[0].status is Status.PASS
