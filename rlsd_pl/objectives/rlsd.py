@@ -27,7 +27,8 @@ class RLSD(Objective):
         strength: schedule of lambda; default .5 to 0 over 50 iterations, as in the paper.
         weighting: how evidence becomes a weight; default :class:`TwoSided`.
         span: regular expression; only tokens of its matches (of its first group, if it has one) are weighted by
-            evidence, the others keep A. ``(?s)<think>(.*)</think>`` keeps style at the end out of it.
+            evidence, the others keep A. ``(?s)<think>(.*)</think>`` keeps style at the end out of it. On the command
+            line write ``(?:[0-9])`` for ``[0-9]``, which would be read as a list.
     """
 
     signals = Signal.TEACHER_LOGPROBS
