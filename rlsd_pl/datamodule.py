@@ -18,7 +18,8 @@ from rlsd_pl.errors import SetupError
 from rlsd_pl.order import ProblemOrder
 from rlsd_pl.rollouts import RolloutCollector, RolloutSet
 from rlsd_pl.rows import RowCheck
-from rlsd_pl.sampler import Watch, derive_seed, watch_nothing
+from rlsd_pl.sampler import Sampler, Watch, derive_seed, watch_nothing
+from rlsd_pl.scoring import Scorer
 from rlsd_pl.tasks.base import Split, Task
 from rlsd_pl.types import Problem, RolloutBatch, Sampling
 from rlsd_pl.verifiers.base import Verifier
@@ -242,23 +243,21 @@ class RolloutDataModule(LightningDataModule):
     @cached_property
     def collector(self) -> RolloutCollector:
         """The rollout phase, wired to the module's parts."""
-        module = self._module
-        return RolloutCollector(
-            policy=module.policy,
-            teacher=module.teacher,
-            context=module.context,
-            contrast=module.contrast,
-            reference=module.reference,
-            objective=module.objective,
-            engine=self.engine,
-            verifier=self.verifier,
-            sampling=self.sampling,
-            score_batch_size=self.micro_batch_size,
-            max_error_share=self.max_error_share,
-            max_refills=self.max_refills,
-            off_policy=self.updates_per_rollout > 1,
-            forward_context=self._trainer.precision_plugin.forward_context,
+        module, forward_context = self._module, self._trainer.precision_plugin.forward_context
+        scorer = Scorer(
+            module.policy,
+            module.teacher,
+            module.context,
+            self.verifier,
+            self.sampling.temperature,
+            module.contrast,
+            module.reference,
+            self.micro_batch_size,
+            forward_context,
         )
+        sampler = Sampler(module.policy, self.engine, self.verifier, self.max_error_share, forward_context)
+        off_policy = self.updates_per_rollout > 1
+        return RolloutCollector(sampler, scorer, module.objective, self.sampling, self.max_refills, off_policy)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Micro-batches move; held-out problems are text and stay."""

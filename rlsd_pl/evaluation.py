@@ -71,8 +71,7 @@ class Evaluation(nn.Module):
     ) -> list[list[Rollout]]:
         sampling = replace(collector.sampling, completions=samples, temperature=temperature)
         problems = [item.problem for item in items]
-        with collector.forward_context():
-            groups = collector.sampler.sample(problems, sampling, seed, on_progress).groups
+        groups = collector.sampler.sample(problems, sampling, seed, on_progress).groups
         return [group if item.counted else [] for item, group in zip(items, groups, strict=True)]
 
     def compute(self) -> dict[str, float]:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from rlsd_pl.contexts import Context
 from rlsd_pl.distributed import Sums, global_sum
-from rlsd_pl.engines import Engine
 from rlsd_pl.functional import signal_free_groups
 from rlsd_pl.objectives import Objective
-from rlsd_pl.policy import Policy
 from rlsd_pl.sampler import Sampled, Sampler, Watch, derive_seed, watch_nothing
 from rlsd_pl.scoring import Scorer
 from rlsd_pl.spans import span_mask
-from rlsd_pl.teachers import Teacher
 from rlsd_pl.types import PaddedTokens, Problem, Rollout, RolloutBatch, Sampling, Status
-from rlsd_pl.verifiers.base import Verifier
 
 Refill = Callable[[int, int], list[Problem]]
 """Given the round (from 1) and how many, returns new problems in place of those whose group had no signal."""
@@ -53,49 +46,18 @@ class RolloutCollector:
     """Runs rollout phases. Holds no state between them.
 
     Attributes:
-        contrast: rejected contexts, for objectives that declare ``CONTRAST_LOGPROBS``.
-        reference: the initial policy, for objectives that declare ``REFERENCE_LOGPROBS``.
-        score_batch_size: completions per no-grad forward of the teacher.
-        max_error_share: share of completions that the verifier may fail on before the run stops.
+        sampler: makes completions and has them verified.
+        scorer: scores them under teachers and contexts.
         max_refills: most rounds in which groups without signal are replaced by groups of new problems.
         off_policy: several updates reuse one rollout.
-        forward_context: precision context for forwards outside the training step.
     """
 
-    policy: Policy
-    teacher: Teacher
-    context: Context
+    sampler: Sampler
+    scorer: Scorer
     objective: Objective
-    engine: Engine
-    verifier: Verifier
     sampling: Sampling
-    contrast: Context | None = None
-    reference: Teacher | None = None
-    score_batch_size: int = 64
-    max_error_share: float = 0.05
     max_refills: int = 0
     off_policy: bool = False
-    forward_context: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
-
-    @cached_property
-    def sampler(self) -> Sampler:
-        """Who makes completions and has them verified."""
-        return Sampler(self.policy, self.engine, self.verifier, self.objective.demonstrations, self.max_error_share)
-
-    @cached_property
-    def scorer(self) -> Scorer:
-        """Who scores them under teachers and contexts."""
-        return Scorer(
-            self.policy,
-            self.teacher,
-            self.context,
-            self.verifier,
-            self.sampling.temperature,
-            self.contrast,
-            self.reference,
-            self.score_batch_size,
-            self.forward_context,
-        )
 
     def collect(
         self,
@@ -122,7 +84,7 @@ class RolloutCollector:
         start = time.perf_counter()
         batch = self.scorer.with_signals(batch, sampled.groups, self.objective.signals)
         if self.objective.span is not None:
-            batch = replace(batch, span_mask=span_mask(self.policy, sampled.rollouts, self.objective.span))
+            batch = replace(batch, span_mask=span_mask(self.sampler.policy, sampled.rollouts, self.objective.span))
         score_seconds = time.perf_counter() - start
         credit = self.objective.credit(batch, iteration)
         batch = replace(
@@ -147,21 +109,20 @@ class RolloutCollector:
 
     def _sampled(self, problems: Sequence[Problem], seed: int, watch: Watch, what: str = "rollouts") -> Sampled:
         """What is learnt from: samples, or one demonstration per problem."""
-        with self.forward_context():
-            if self.objective.demonstrations:
-                return self.sampler.demonstrate(problems, self.sampling)
-            on_progress = watch(what, len(problems) * self.sampling.completions)
-            return self.sampler.sample(problems, self.sampling, seed, on_progress)
+        if self.objective.demonstrations:
+            return self.sampler.demonstrate(problems, self.objective.demonstrations, self.sampling)
+        on_progress = watch(what, len(problems) * self.sampling.completions)
+        return self.sampler.sample(problems, self.sampling, seed, on_progress)
 
     def _replace_silent(self, sampled: Sampled, seed: int, watch: Watch, refill: Refill | None) -> None:
         """Dynamic sampling (DAPO, 2503.14476): new problems for groups whose rewards are all equal, up to the cap."""
         for attempt in range(1, self.max_refills + 1):
             rewards, learnt = self._rewards(sampled.groups)
             silent = signal_free_groups(rewards, learnt).nonzero().flatten().tolist()
-            if global_sum(float(len(silent)), self.policy.device) == 0:
+            if global_sum(float(len(silent)), self.sampler.policy.device) == 0:
                 return
             # Sharded, generating is collective: a process that lacks nothing generates too, and drops it.
-            count = max(len(silent), int(self.policy.sharded))
+            count = max(len(silent), int(self.sampler.policy.sharded))
             if refill is None:
                 raise ValueError("max_refills is above 0, but nobody says where new problems come from.")
             if count:
@@ -188,7 +149,7 @@ class RolloutCollector:
         return rewards.view(shape), (learnt & judged).view(shape)
 
     def _batch(self, prompts: list[list[int]], groups: list[list[Rollout]]) -> RolloutBatch:
-        pad = self.policy.pad_id
+        pad = self.sampler.policy.pad_id
         rows = [(prompt, rollout) for prompt, group in zip(prompts, groups, strict=True) for rollout in group]
         completions = PaddedTokens.completions([r.completion.token_ids for _, r in rows], pad)
         logprobs = torch.zeros(completions.ids.shape)

@@ -6,15 +6,20 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-from rlsd_pl.engines import Engine, OnProgress, demonstrate, ignore_progress
+from rlsd_pl.engines import Engine, OnFinished, OnProgress, demonstrate, ignore_progress
 from rlsd_pl.policy import Policy
 from rlsd_pl.types import Completion, Message, Problem, Rollout, Sampling, Status, Verdict
 from rlsd_pl.verifiers.base import Verifier
 
 Watch = Callable[[str, int], OnProgress]
 """Given what is being sampled ("rollouts", "evaluation") and how many completions, returns who is told of progress."""
+
+
+Make = Callable[[list[list[int]], OnFinished], list[list[Completion]]]
+"""Makes completions from prompts; told whom to give those that are final."""
 
 
 def watch_nothing(what: str, completions: int) -> OnProgress:
@@ -58,8 +63,8 @@ class Sampled:
 
     prompts: list[list[int]]
     groups: list[list[Rollout]]
-    generate_seconds: float = 0.0
-    verify_seconds: float = 0.0
+    generate_seconds: float
+    verify_seconds: float
     replaced: list[Rollout] = field(default_factory=list[Rollout])
     refills: int = 0
 
@@ -83,16 +88,15 @@ class Sampler:
     """Samples completions and has them verified while others are still being generated.
 
     Attributes:
-        demonstrations: keys into ``Problem.privileged`` whose text takes the place of samples; see
-            :attr:`rlsd_pl.objectives.Objective.demonstrations`.
         max_error_share: share of completions that the verifier may fail on before the run stops.
+        forward_context: precision context for forwards outside the training step.
     """
 
     policy: Policy
     engine: Engine
     verifier: Verifier
-    demonstrations: Sequence[str] = ()
     max_error_share: float = 0.05
+    forward_context: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
 
     def prompts(self, problems: Sequence[Problem]) -> list[list[int]]:
         """The student's prompts."""
@@ -106,23 +110,27 @@ class Sampler:
         Raises:
             VerifierError: if the verifier fails on more than ``max_error_share`` of them.
         """
+        return self._verified(
+            problems,
+            lambda prompts, ask: self.engine.generate(self.policy, prompts, sampling, seed, on_progress, ask),
+        )
+
+    def demonstrate(self, problems: Sequence[Problem], fields: Sequence[str], sampling: Sampling) -> Sampled:
+        """One completion per problem, the first of its privileged ``fields`` that it has, verified likewise."""
+        return self._verified(
+            problems, lambda prompts, ask: demonstrate(self.policy, problems, prompts, fields, sampling)
+        )
+
+    def _verified(self, problems: Sequence[Problem], make: Make) -> Sampled:
         start = time.perf_counter()
         prompts = self.prompts(problems)
         with _Verdicts(self.verifier, problems) as verdicts:
-            groups = self.engine.generate(self.policy, prompts, sampling, seed, on_progress, verdicts.ask)
+            with self.forward_context():
+                groups = make(prompts, verdicts.ask)
             generated = time.perf_counter()
             rollouts = verdicts.collect(groups)
         self._refuse_errors([rollout.verdict for group in rollouts for rollout in group])
         return Sampled(prompts, rollouts, generated - start, time.perf_counter() - generated)
-
-    def demonstrate(self, problems: Sequence[Problem], sampling: Sampling) -> Sampled:
-        """One completion per problem, its demonstration, verified."""
-        prompts = self.prompts(problems)
-        groups = demonstrate(self.policy, problems, prompts, self.demonstrations, sampling)
-        with _Verdicts(self.verifier, problems) as verdicts:
-            rollouts = verdicts.collect(groups)
-        self._refuse_errors([rollout.verdict for group in rollouts for rollout in group])
-        return Sampled(prompts, rollouts)
 
     def _refuse_errors(self, verdicts: Sequence[Verdict]) -> None:
         failed = [verdict for verdict in verdicts if verdict.status is Status.ERROR]

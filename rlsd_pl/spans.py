@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ def token_ends(policy: Policy, token_ids: Sequence[int], text: str) -> list[int]
     """How many characters of ``text``, the decoded ids, have been written after each token."""
     pieces = [policy.decode([token]) for token in token_ids]
     if "".join(pieces) == text:
-        return torch.tensor([len(piece) for piece in pieces]).cumsum(0).tolist()
+        return list(accumulate(map(len, pieces)))
     # A character of several tokens, or a decoder that minds the neighbours: prefixes say exactly what belongs where.
     return [len(policy.decode(token_ids[: t + 1])) for t in range(len(token_ids))]
 

@@ -296,10 +296,10 @@ def test_contrast_scores_are_those_of_each_rejected_prompt_alone(policy):
     assert batch.contrast_logprobs.shape == (12, 2, batch.completions.ids.shape[1])
     checked = 0
     for row, rollout in enumerate(collected.rollouts):
-        texts = collector.contrast.alternatives(collected.groups[row // 4], row % 4)
+        texts = collector.scorer.contrast.alternatives(collected.groups[row // 4], row % 4)
         assert batch.contrast_mask[row].tolist() == [k < len(texts) for k in range(2)]
         for k, text in enumerate(texts):
-            prompt = policy.encode(collector.contrast.messages(rollout.problem, text))
+            prompt = policy.encode(collector.scorer.contrast.messages(rollout.problem, text))
             ids = rollout.completion.token_ids
             one = policy(PaddedTokens.prompts([prompt], 0), PaddedTokens.completions([ids], 0), 1.0).logprobs[0]
             assert torch.allclose(batch.contrast_logprobs[row, k, : len(ids)], one, atol=1e-4)

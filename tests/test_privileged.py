@@ -14,10 +14,12 @@ import pytest
 
 from rlsd_pl.engines import ScriptedEngine
 from rlsd_pl.errors import SetupError
-from rlsd_pl.privileged import Builder, Documents, EndpointSource, EngineSource, stands_in
+from rlsd_pl.privileged.build import Builder
 from rlsd_pl.privileged.command import make_privileged
+from rlsd_pl.privileged.documents import Documents
+from rlsd_pl.privileged.report import stands_in
 from rlsd_pl.privileged.rows import numbered_rows
-from rlsd_pl.privileged.sources import EndpointError
+from rlsd_pl.privileged.sources import EndpointError, EndpointSource, EngineSource
 from rlsd_pl.tasks import TableTask
 from rlsd_pl.types import Problem, Sampling
 from rlsd_pl.verifiers import MathVerifier

@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from rlsd_pl.errors import SetupError
-from rlsd_pl.privileged import SolverSource
 from rlsd_pl.privileged.command import make_privileged
 from rlsd_pl.privileged.solver import handle
+from rlsd_pl.privileged.solver_source import SolverSource
 from rlsd_pl.types import Problem, Status
 from rlsd_pl.verifiers import MathVerifier, NumericVerifier
 from rlsd_pl.verifiers.extraction import HashLine

@@ -13,7 +13,8 @@ from rlsd_pl.engines import Engine, ScriptedEngine, TransformersEngine
 from rlsd_pl.objectives import RLSD, RLVR, Constant, MaskTruncated, Objective, SoftPenalty, ZeroReward
 from rlsd_pl.policy import Policy
 from rlsd_pl.rollouts import RolloutCollector, rollout_sums
-from rlsd_pl.sampler import VerifierError, student_messages
+from rlsd_pl.sampler import Sampler, VerifierError, student_messages
+from rlsd_pl.scoring import Scorer
 from rlsd_pl.teachers import LiveTeacher, Teacher
 from rlsd_pl.types import Problem, RolloutBatch, Sampling
 from tests.worlds import LetterVerifier, SumTask
@@ -27,17 +28,29 @@ def make(
     context: Context | None = None,
     engine: Engine | None = None,
     teacher: Teacher | None = None,
-    **kwargs,
+    contrast: Context | None = None,
+    reference: Teacher | None = None,
+    score_batch_size: int = 64,
+    max_error_share: float = 0.05,
+    max_refills: int = 0,
 ) -> RolloutCollector:
-    return RolloutCollector(
+    sampling, verifier = Sampling(max_tokens=10, completions=4), LetterVerifier()
+    scorer = Scorer(
         policy,
         teacher or LiveTeacher(),
         context or SolutionContext(),
+        verifier,
+        sampling.temperature,
+        contrast,
+        reference,
+        score_batch_size,
+    )
+    return RolloutCollector(
+        Sampler(policy, engine or TransformersEngine(), verifier, max_error_share),
+        scorer,
         objective or RLSD(strength=Constant(1.0)),
-        engine or TransformersEngine(),
-        LetterVerifier(),
-        Sampling(max_tokens=10, completions=4),
-        **kwargs,
+        sampling,
+        max_refills,
     )
 
 

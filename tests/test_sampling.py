@@ -232,3 +232,10 @@ def test_the_collector_fills_the_span_that_an_objective_asks_for(policy):
 def test_a_span_that_is_no_pattern_is_refused():
     with pytest.raises(ValueError, match="Got objective"):
         RLSD(span="(")
+
+
+def test_demonstrations_take_time_too(policy):
+    collected = make(policy, SFT(["solution"])).collect(PROBLEMS, 0, 0)
+    seconds, tokens = collected.sums["perf/generate_seconds"][0], collected.sums["perf/generated_tokens_per_second"]
+    assert seconds > 0
+    assert tokens[1] == seconds

@@ -114,16 +114,15 @@ class SQLVerifier(Verifier):
         refused = refuse_query(query)
         if refused is not None:
             return f"the reference query is refused: {refused.detail}"
-        try:
-            self._copies.of(Path(database), 0)
-        except Exception as error:
-            return f"no perturbed copy of {database!r} could be made: {type(error).__name__}: {error}"
+        if isinstance(first := self._copy(database, 0), str):
+            return first
         real = yield from expect(query, Path(database), self.order, self.query_limits)
         if isinstance(real, str):
             return real
         found = Reference(real)
         for number in range(MAX_COPIES):
-            copy = self._copies.of(Path(database), number)
+            if isinstance(copy := self._copy(database, number), str):
+                return copy
             perturbed = yield from expect(query, copy, self.order, self.query_limits)
             if not isinstance(perturbed, Expected):
                 continue
@@ -131,6 +130,12 @@ class SQLVerifier(Verifier):
                 return Reference(real, perturbed, number)
             found = found if found.perturbed else Reference(real, perturbed, number)
         return found
+
+    def _copy(self, database: str, number: int) -> Path | str:
+        try:
+            return self._copies.of(Path(database), number)
+        except Exception as error:
+            return f"no perturbed copy of {database!r} could be made: {type(error).__name__}: {error}"
 
     def _reference(self, problem: Problem) -> Reference | str:
         reference = self._references[_identity(problem)]
