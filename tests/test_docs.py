@@ -13,6 +13,7 @@ from rlsd_pl import verifiers
 from rlsd_pl.lab.verifier import LabVerifier
 from rlsd_pl.presets import CONFIGS
 from rlsd_pl.runs import RUN_DIR_VARIABLE, read_history
+from rlsd_pl.verifiers.composite import RESERVED
 from tests.conftest import REPOSITORY
 
 GLOSSARY = (REPOSITORY / "docs" / "metrics.md").read_text()
@@ -64,6 +65,11 @@ def test_every_key_of_the_glossary_is_logged(logged):
 def test_every_metric_of_a_verifier_is_in_the_glossary():
     assert {"rollout/score", "rollout/databases", "rollout/sandbox_level", "val/hollow"} <= _verifier_keys()
     assert not sorted(key for key in _verifier_keys() if not _documented(key))
+
+
+def test_no_part_of_a_composite_can_take_a_key_that_rollouts_have():
+    own = DOCUMENTED - _verifier_keys() - {"rollout/PART"}
+    assert {key.removeprefix("rollout/") for key in own if key.startswith("rollout/")} == RESERVED
 
 
 def readme_commands() -> list[str]:
