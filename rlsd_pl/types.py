@@ -82,6 +82,8 @@ class Verdict:
         detail: a short reason for people; length-capped by the verifier.
         metrics: extra numbers per completion that are averaged and logged, for example ``hollow``.
         spans: named character ranges of the text, for example ``decisive`` (the lab knows them).
+        answer: the final answer as the verifier extracted it, judged right or not; ``None`` where it found none or where
+            its kind of task has none.
     """
 
     reward: float
@@ -89,6 +91,7 @@ class Verdict:
     detail: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     spans: Mapping[str, Sequence[Span]] = field(default_factory=dict[str, Sequence[Span]])
+    answer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
