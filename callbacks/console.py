@@ -14,7 +14,7 @@ from rich.table import Table
 
 from rlsd_pl.datamodule import RolloutDataModule
 from rlsd_pl.engines import OnProgress
-from rlsd_pl.runs import read_history
+from rlsd_pl.commands.runs import read_history
 
 COLUMNS = {
     "iter": ("iteration", "{:.0f}"),

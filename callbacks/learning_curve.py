@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from rlsd_pl.plots import plot_run
+from rlsd_pl.commands.plots import plot_run
 
 
 class LearningCurve(Callback):

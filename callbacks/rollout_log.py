@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from rlsd_pl.rollouts import RolloutSet
+from rlsd_pl.rollout.collector import RolloutSet
 
 
 class RolloutLog(Callback):

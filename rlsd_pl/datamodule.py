@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 from rlsd_pl.distributed import global_means, global_sum
 from rlsd_pl.engines import Engine
 from rlsd_pl.errors import SetupError
-from rlsd_pl.order import ProblemOrder
-from rlsd_pl.rollouts import RolloutCollector, RolloutSet
-from rlsd_pl.rows import RowCheck
-from rlsd_pl.sampler import Sampler, Watch, derive_seed, watch_nothing
-from rlsd_pl.scoring import Scorer
+from rlsd_pl.rollout.order import ProblemOrder
+from rlsd_pl.rollout.collector import RolloutCollector, RolloutSet
+from rlsd_pl.rollout.checks import RowCheck
+from rlsd_pl.rollout.sampler import Sampler, Watch, derive_seed, watch_nothing
+from rlsd_pl.rollout.scorer import Scorer
 from rlsd_pl.tasks.base import Split, Task
 from rlsd_pl.types import Problem, RolloutBatch, Sampling
 from rlsd_pl.verifiers.base import Verifier

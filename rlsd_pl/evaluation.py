@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 from rlsd_pl.distributed import global_means
 from rlsd_pl.engines import OnProgress
 from rlsd_pl.metrics import PassAtK
-from rlsd_pl.rollouts import RolloutCollector, rollout_sums
+from rlsd_pl.rollout.collector import RolloutCollector, rollout_sums
 from rlsd_pl.types import Rollout
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ Shapes: P prompts, G completions per prompt (a *group*), B = P * G, T completion
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from enum import Flag, StrEnum, auto
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -131,13 +131,40 @@ class Sampling:
 
 
 class Signal(Flag):
-    """What an objective needs beyond rewards; everything else is not computed."""
+    """What an objective reads of a batch beyond rewards; everything else is not computed."""
 
     NONE = 0
-    TEACHER_LOGPROBS = auto()
-    CONTRAST_LOGPROBS = auto()
-    TEACHER_DISTRIBUTION = auto()
-    REFERENCE_LOGPROBS = auto()
+    TEACHER = auto()
+    """Log-probs of the sampled tokens under the teacher and its context: ``RolloutBatch.teacher``."""
+    CONTRAST = auto()
+    """The same under rejected contexts: ``RolloutBatch.contrast``."""
+    DISTRIBUTION = auto()
+    """The teacher's prompts, for a divergence over the vocabulary: ``RolloutBatch.distillation``."""
+    REFERENCE = auto()
+    """Log-probs under the reference policy: ``RolloutBatch.reference``."""
+    ENTROPY = auto()
+    """Entropy of the policy at rollout time: ``RolloutBatch.entropy``."""
+
+
+V = TypeVar("V")
+
+
+class MissingSignal(LookupError):
+    """An objective read what it had not asked for."""
+
+
+def present(value: V | None, signal: Signal) -> V:
+    """``value``, which the collector fills in where an objective's needs name ``signal``.
+
+    Raises:
+        MissingSignal: if it is absent.
+    """
+    if value is None:
+        raise MissingSignal(
+            f"The batch holds no {signal.name} signal, and the objective reads it. Add Signal.{signal.name} to the "
+            "`signals` of the objective's needs, so that it is computed."
+        )
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,21 +207,84 @@ class PaddedTokens:
         return PaddedTokens(self.ids.to(device, non_blocking=True), self.mask.to(device, non_blocking=True))
 
 
-PER_TOKEN = (
-    "rollout_logprobs",
-    "loss_mask",
-    "token_advantages",
-    "teacher_logprobs",
-    "contrast_logprobs",
-    "reference_logprobs",
-    "span_mask",
-)
-"""Fields of a :class:`RolloutBatch` whose last dimension is T."""
+def per_token(default: Any = MISSING) -> Any:
+    """A field whose last dimension is T: trimmed with the completions when rows are selected."""
+    return field(default=default, metadata={"per_token": True})
+
+
+class _Tensors:
+    """What dataclasses of tensors with B rows share; nested ones are followed."""
+
+    __slots__ = ()
+
+    def _map(self, tensor: Callable[[Tensor], Tensor], padded: Callable[[PaddedTokens], PaddedTokens]) -> Self:
+        changed: dict[str, Any] = {}
+        for f in fields(cast(Any, self)):
+            value = getattr(self, f.name)
+            if isinstance(value, Tensor):
+                changed[f.name] = tensor(value)
+            elif isinstance(value, PaddedTokens):
+                changed[f.name] = padded(value)
+            elif isinstance(value, _Tensors):
+                changed[f.name] = value._map(tensor, padded)
+        return replace(cast(Any, self), **changed)
+
+    def _trimmed(self, width: int) -> Self:
+        """The tensors per token cut to ``width``."""
+        changed: dict[str, Any] = {}
+        for f in fields(cast(Any, self)):
+            value = getattr(self, f.name)
+            if isinstance(value, _Tensors):
+                changed[f.name] = value._trimmed(width)
+            elif value is not None and f.metadata.get("per_token"):
+                changed[f.name] = value[..., :width]
+        return replace(cast(Any, self), **changed)
 
 
 @dataclass(frozen=True, slots=True)
-class RolloutBatch:
+class TeacherScores(_Tensors):
+    """The sampled tokens under the teacher and its context, :attr:`Signal.TEACHER`.
+
+    Attributes:
+        logprobs: [B, T] log P_T(y_t | x, r) in nats; the policy's own where there is no context.
+        has_context: bool [B], False where the context had nothing to show.
+    """
+
+    logprobs: Tensor = per_token()
+    has_context: Tensor = field()
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastScores(_Tensors):
+    """The sampled tokens under the teacher and up to K rejected contexts, :attr:`Signal.CONTRAST`.
+
+    Attributes:
+        logprobs: [B, K, T] in nats.
+        exists: bool [B, K], True where there is such a context.
+    """
+
+    logprobs: Tensor = per_token()
+    exists: Tensor = field()
+
+
+@dataclass(frozen=True, slots=True)
+class DistillationPrompts(_Tensors):
+    """What the teacher is conditioned on in a divergence over the vocabulary, :attr:`Signal.DISTRIBUTION`.
+
+    Attributes:
+        prompts: (x, r), [B, L'] left-padded.
+        has_context: bool [B], False where the context had nothing to show.
+    """
+
+    prompts: PaddedTokens
+    has_context: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutBatch(_Tensors):
     """Completions with everything that credit and loss are computed from; rows are completions.
+
+    What a :class:`Signal` names is ``None`` unless the objective asked for it; read it through :func:`present`.
 
     Attributes:
         prompts: the student's prompts, [B, L] left-padded.
@@ -204,34 +294,32 @@ class RolloutBatch:
         advantages: [B] group advantages, computed on [P, G] before anything is shuffled.
         loss_mask: bool [B, T], the completion mask without samples that must not be learnt from (verifier errors,
             truncated completions under that policy).
-        token_advantages: [B, T] what ``Objective.credit`` made of it; ``None`` before, or if it has no such term.
         off_policy: True where several updates reuse one rollout, so that pi_old is ``rollout_logprobs``. Otherwise
             pi_old is the detached current policy and costs no forward.
-        teacher_logprobs: [B, T] log P_T of the sampled ids under (x, r).
-        span_mask: bool [B, T], the tokens that ``Objective.span`` matches; ``None`` without a span.
-        has_context: bool [B], False where the context had nothing to show; such rows fall back to the objective's rule.
-        contrast_logprobs: [B, K, T] log P_T of the sampled ids under K rejected contexts.
-        contrast_mask: bool [B, K], True where there is such a context.
-        reference_logprobs: [B, T] under the reference policy.
-        teacher_prompts: the prompts (x, r), [B, L'] left-padded; kept only for a distribution term.
-        distribution_weights: [B] what ``Objective.credit`` made of it: the distribution term's factor per completion.
+        teacher: under the privileged context.
+        contrast: under rejected contexts.
+        distillation: for a divergence from the teacher.
+        reference: [B, T] log-probs under the reference policy.
+        entropy: [B, T] nats, of the policy's predictive distribution at rollout time.
+        span: bool [B, T], the tokens that the objective's ``span`` matches; ``None`` without a span.
+        token_advantages: [B, T] what ``Objective.credit`` made of it; ``None`` before, or if it has no such term.
+        distribution_weights: [B] what ``Objective.credit`` made of it: the divergence's factor per completion.
     """
 
     prompts: PaddedTokens
     completions: PaddedTokens
-    rollout_logprobs: Tensor
-    rewards: Tensor
-    advantages: Tensor
-    loss_mask: Tensor
-    token_advantages: Tensor | None = None
+    rollout_logprobs: Tensor = per_token()
+    rewards: Tensor = field()
+    advantages: Tensor = field()
+    loss_mask: Tensor = per_token()
     off_policy: bool = False
-    teacher_logprobs: Tensor | None = None
-    span_mask: Tensor | None = None
-    has_context: Tensor | None = None
-    contrast_logprobs: Tensor | None = None
-    contrast_mask: Tensor | None = None
-    reference_logprobs: Tensor | None = None
-    teacher_prompts: PaddedTokens | None = None
+    teacher: TeacherScores | None = None
+    contrast: ContrastScores | None = None
+    distillation: DistillationPrompts | None = None
+    reference: Tensor | None = per_token(None)
+    entropy: Tensor | None = per_token(None)
+    span: Tensor | None = per_token(None)
+    token_advantages: Tensor | None = per_token(None)
     distribution_weights: Tensor | None = None
 
     def __len__(self) -> int:
@@ -248,19 +336,39 @@ class RolloutBatch:
             rows: int64 indices.
         """
         chosen = self._map(lambda tensor: tensor[rows], lambda padded: padded.rows(rows))
-        width = chosen.completions.ids.shape[1]
-        trimmed = {name: tensor[..., :width] for name in PER_TOKEN if (tensor := getattr(chosen, name)) is not None}
-        return replace(chosen, **trimmed)
+        return chosen._trimmed(chosen.completions.ids.shape[1])
 
-    def _map(self, tensor: Callable[[Tensor], Tensor], padded: Callable[[PaddedTokens], PaddedTokens]) -> Self:
-        changed = {}
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, Tensor):
-                changed[f.name] = tensor(value)
-            elif isinstance(value, PaddedTokens):
-                changed[f.name] = padded(value)
-        return replace(self, **changed)
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """One forward and backward.
+
+    Attributes:
+        batch: some rows of the rollout, padding trimmed.
+        loss_count: the reduction's divisor, counted over the whole optimizer batch: all micro-batches, all processes.
+        temperature: of sampling; scoring divides the logits by the same.
+    """
+
+    batch: RolloutBatch
+    loss_count: float
+    temperature: float
+
+    def to(self, device: torch.device | str) -> MicroBatch:
+        """The same on another device."""
+        return replace(self, batch=self.batch.to(device))
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationBatch:
+    """Verified completions of held-out problems.
+
+    Attributes:
+        greedy: one rollout per problem.
+        sampled: some draws per problem; empty where only greedy ones were made.
+    """
+
+    greedy: Sequence[Rollout]
+    sampled: Sequence[Sequence[Rollout]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import sys
 
-from rlsd_pl.presets import print_help
+from rlsd_pl.commands.presets import print_help
 
 FLAGS = [
     ("--checkpoint FOLDER", "a run folder: its newest checkpoint, on its own task and settings"),
@@ -20,7 +20,7 @@ def main() -> None:
     if {"-h", "--help"} & set(argv):
         print_help("evaluate.py", "Accuracy and health of a policy on held-out problems.", FLAGS)
         return
-    from rlsd_pl.evaluate import evaluate
+    from rlsd_pl.commands.evaluate import evaluate
 
     evaluate(["--help" if argument == "--help-all" else argument for argument in argv])
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from rlsd_pl.presets import fail, print_help
+from rlsd_pl.commands.presets import fail, print_help
 
 FLAGS = [
     ("--objective.epsilon_w 0.3", "any argument of the objective's class; likewise --teacher.* --task.* --engine.*"),
@@ -28,12 +28,12 @@ def main() -> None:
         print_help("fit.py", "Train a policy on verifiable rewards, from the embedded lab to your own model.", FLAGS)
         return
     try:
-        from rlsd_pl.presets import expand
+        from rlsd_pl.commands.presets import expand
 
         expand(argv)
     except ValueError as error:
         fail(str(error))
-    from rlsd_pl.cli import fit
+    from rlsd_pl.commands.cli import fit
 
     fit(["--help" if argument == "--help-all" else argument for argument in argv])
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from rlsd_pl.presets import print_help
+from rlsd_pl.commands.presets import print_help
 
 FLAGS = [
     ("--output FILE", "the table again, as JSONL, with one column more; call again to go on where it stopped"),
@@ -28,7 +28,7 @@ def main() -> None:
     if {"-h", "--help"} & set(argv):
         print_help("make_privileged.py", "Reference solutions or documents for the teacher, checked.", FLAGS)
         return
-    from rlsd_pl.privileged.command import make_privileged
+    from rlsd_pl.commands.privileged.command import make_privileged
 
     make_privileged(argv)
 

@@ -25,9 +25,9 @@ import yaml
 from torch.profiler import ProfilerActivity, profile
 
 from rlsd_pl.functional import mean_interval
-from rlsd_pl.plots import plot_comparison
-from rlsd_pl.presets import CONFIGS, available, description
-from rlsd_pl.runs import RUN_DIR_VARIABLE, read_history
+from rlsd_pl.commands.plots import plot_comparison
+from rlsd_pl.commands.presets import CONFIGS, available, description
+from rlsd_pl.commands.runs import RUN_DIR_VARIABLE, read_history
 
 PAGE = CONFIGS.parent / "docs" / "objectives.md"
 SEEDS = (0, 1, 2, 3, 4)
@@ -65,7 +65,7 @@ def main() -> None:
 
 def run_sweep(names: list[str], folder: Path, jobs: str) -> None:
     """The runs that are not there yet."""
-    from rlsd_pl.sweep import sweep
+    from rlsd_pl.commands.sweep import sweep
 
     seeds = ",".join(map(str, SEEDS))
     flags = ["--objectives", ",".join(names), "--seeds", seeds, "--jobs", jobs, "--sweep_dir", str(folder)]
@@ -142,7 +142,7 @@ def measure(name: str, folder: Path) -> tuple[float, float]:
     """Forwards per completion in one iteration, generation apart, and the peak of allocated bytes in it."""
     from transformers import Qwen3Model
 
-    from rlsd_pl.cli import build
+    from rlsd_pl.commands.cli import build
 
     os.environ.pop(RUN_DIR_VARIABLE, None)
     model = str(folder / "model")

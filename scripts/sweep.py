@@ -2,7 +2,7 @@
 
 import sys
 
-from rlsd_pl.presets import print_help
+from rlsd_pl.commands.presets import print_help
 
 FLAGS = [
     ("--objectives rlvr,opsd,rlsd", "presets, import paths of classes, or YAML files to compare"),
@@ -23,7 +23,7 @@ def main() -> None:
     if {"-h", "--help"} & set(argv):
         print_help("sweep.py", "Train with several objectives on several seeds, and compare them.", FLAGS)
         return
-    from rlsd_pl.sweep import sweep
+    from rlsd_pl.commands.sweep import sweep
 
     sys.exit(sweep(argv))
 

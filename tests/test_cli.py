@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rlsd_pl.presets import CONFIGS, GROUPS, available, expand
-from rlsd_pl.runs import RUN_DIR_VARIABLE
+from rlsd_pl.commands.presets import CONFIGS, GROUPS, available, expand
+from rlsd_pl.commands.runs import RUN_DIR_VARIABLE
 from tests.conftest import REPOSITORY
 from tests.tables import write_table
 
@@ -25,7 +25,7 @@ def _no_inherited_run_folder(monkeypatch):
 @pytest.fixture
 def build(tiny_model, tmp_path, monkeypatch):
     """Build the parts of a run as fit.py would."""
-    from rlsd_pl.cli import build as build_parts
+    from rlsd_pl.commands.cli import build as build_parts
 
     monkeypatch.setattr(sys, "argv", ["fit.py"])
 
@@ -175,7 +175,7 @@ def test_the_order_of_presets_is_fixed_and_flags_come_last():
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_mistakes_are_told_in_one_line_before_training(flags, said, capsys, tmp_path, monkeypatch):
-    from rlsd_pl.cli import build as build_parts
+    from rlsd_pl.commands.cli import build as build_parts
 
     monkeypatch.chdir(tmp_path)
     message = fails(capsys, build_parts, flags)
@@ -194,7 +194,7 @@ def test_mistakes_are_told_in_one_line_before_training(flags, said, capsys, tmp_
     ],
 )
 def test_mistakes_in_data_are_told_before_training(content, flags, said, capsys, tmp_path, tiny_model, monkeypatch):
-    from rlsd_pl.cli import build as build_parts
+    from rlsd_pl.commands.cli import build as build_parts
 
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "rows.jsonl"
@@ -205,7 +205,7 @@ def test_mistakes_in_data_are_told_before_training(content, flags, said, capsys,
 
 
 def test_a_folder_that_holds_a_run_is_refused(capsys, tmp_path, tiny_model):
-    from rlsd_pl.cli import build as build_parts
+    from rlsd_pl.commands.cli import build as build_parts
 
     (tmp_path / "config.yaml").write_text("{}")
     said = fails(capsys, build_parts, ["--run_dir", str(tmp_path), "--model", str(tiny_model)])
@@ -229,7 +229,7 @@ def test_help_is_readable_and_loads_no_library():
 
 
 def test_the_resolved_configuration_can_be_printed(capsys, tmp_path, monkeypatch, tiny_model):
-    from rlsd_pl.cli import build as build_parts
+    from rlsd_pl.commands.cli import build as build_parts
 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stopped:

@@ -11,8 +11,8 @@ import pytest
 
 from rlsd_pl import verifiers
 from rlsd_pl.lab.verifier import LabVerifier
-from rlsd_pl.presets import CONFIGS
-from rlsd_pl.runs import RUN_DIR_VARIABLE, read_history
+from rlsd_pl.commands.presets import CONFIGS
+from rlsd_pl.commands.runs import RUN_DIR_VARIABLE, read_history
 from rlsd_pl.verifiers.composite import RESERVED
 from tests.conftest import REPOSITORY
 
@@ -28,7 +28,7 @@ SETTINGS = {"rlsd": ["--objective.span", "=([0-9]);", "--data.max_refills", "1"]
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory) -> set[str]:
-    from rlsd_pl.cli import fit
+    from rlsd_pl.commands.cli import fit
 
     keys: set[str] = set()
     with pytest.MonkeyPatch.context() as patch:
@@ -81,7 +81,7 @@ def readme_commands() -> list[str]:
 @pytest.mark.parametrize("command", readme_commands())
 def test_commands_of_the_readme_parse_and_run(command, tmp_path, monkeypatch, tiny_model, problem_file):
     """Each ``fit.py`` line of the README, shortened by flags, with the tiny model where it names a model of the hub."""
-    from rlsd_pl.cli import fit
+    from rlsd_pl.commands.cli import fit
 
     program, *flags = shlex.split(command)[1:]
     if Path(program).name != "fit.py":
@@ -107,6 +107,6 @@ def test_documents_name_files_that_exist():
 
 
 def test_every_preset_folder_is_a_group():
-    from rlsd_pl.presets import GROUPS
+    from rlsd_pl.commands.presets import GROUPS
 
     assert {path.name for path in CONFIGS.iterdir() if path.is_dir()} == set(GROUPS)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rlsd_pl.cli import fit
-from rlsd_pl.runs import RUN_DIR_VARIABLE, read_history
+from rlsd_pl.commands.cli import fit
+from rlsd_pl.commands.runs import RUN_DIR_VARIABLE, read_history
 from tests.conftest import REPOSITORY
 
 EXAMPLES = sorted(path.stem for path in (REPOSITORY / "scripts" / "examples").glob("*.py"))

@@ -14,8 +14,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rlsd_pl.cli import fit
-from rlsd_pl.runs import RUN_DIR_VARIABLE, newest_checkpoint, read_history
+from rlsd_pl.commands.cli import fit
+from rlsd_pl.commands.runs import RUN_DIR_VARIABLE, newest_checkpoint, read_history
 from tests.conftest import REPOSITORY
 
 LAB = [

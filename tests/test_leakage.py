@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lightning.pytorch import Trainer
 
-from callbacks import LeakageDetection
+from rlsd_pl.callbacks import LeakageDetection
 from rlsd_pl.contexts import SuccessfulSibling
 from rlsd_pl.objectives import RLSD
 from rlsd_pl.types import Completion, Problem, Rollout, Status, Verdict

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from callbacks.leakage import REFERENCES, LeakageDetection
+from rlsd_pl.callbacks.leakage import REFERENCES, LeakageDetection
 from rlsd_pl import patterns
 from rlsd_pl.contexts import RejectedSiblings
 from rlsd_pl.contexts.siblings import FINAL_ANSWER

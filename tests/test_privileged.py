@@ -14,12 +14,12 @@ import pytest
 
 from rlsd_pl.engines import ScriptedEngine
 from rlsd_pl.errors import SetupError
-from rlsd_pl.privileged.build import Builder
-from rlsd_pl.privileged.command import make_privileged
-from rlsd_pl.privileged.documents import Documents
-from rlsd_pl.privileged.report import stands_in
-from rlsd_pl.privileged.rows import numbered_rows
-from rlsd_pl.privileged.sources import EndpointError, EndpointSource, EngineSource
+from rlsd_pl.commands.privileged.build import Builder
+from rlsd_pl.commands.privileged.command import make_privileged
+from rlsd_pl.commands.privileged.documents import Documents
+from rlsd_pl.commands.privileged.report import stands_in
+from rlsd_pl.commands.privileged.rows import numbered_rows
+from rlsd_pl.commands.privileged.sources import EndpointError, EndpointSource, EngineSource
 from rlsd_pl.tasks import TableTask
 from rlsd_pl.types import Problem, Sampling
 from rlsd_pl.verifiers import MathVerifier
@@ -220,7 +220,7 @@ def test_an_endless_task_with_few_questions_ends(monkeypatch):
         def size(self, split):
             return None
 
-    monkeypatch.setattr("rlsd_pl.privileged.rows.GIVE_UP", 20)
+    monkeypatch.setattr("rlsd_pl.commands.privileged.rows.GIVE_UP", 20)
     assert [row for _, row in numbered_rows(Coin())] == [
         {"question": "3 plus 5?", "answer": "8"}, {"question": "4 plus 5?", "answer": "9"}
     ]  # fmt: skip

@@ -12,9 +12,9 @@ from rlsd_pl.contexts import AnswerContext, Context, SolutionContext
 from rlsd_pl.engines import Engine, ScriptedEngine, TransformersEngine
 from rlsd_pl.objectives import RLSD, RLVR, Constant, MaskTruncated, Objective, SoftPenalty, ZeroReward
 from rlsd_pl.policy import Policy
-from rlsd_pl.rollouts import RolloutCollector, rollout_sums
-from rlsd_pl.sampler import Sampler, VerifierError, student_messages
-from rlsd_pl.scoring import Scorer
+from rlsd_pl.rollout.collector import RolloutCollector, rollout_sums
+from rlsd_pl.rollout.sampler import Sampler, VerifierError, student_messages
+from rlsd_pl.rollout.scorer import Scorer
 from rlsd_pl.teachers import LiveTeacher, Teacher
 from rlsd_pl.types import Problem, RolloutBatch, Sampling
 from tests.worlds import LetterVerifier, SumTask

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from rlsd_pl.runs import finished_iterations, is_finished, read_history
-from rlsd_pl.sweep import sweep
-from rlsd_pl.sweep.grid import Grid, objective_name
-from rlsd_pl.sweep.processes import Processes, State, environment
-from rlsd_pl.sweep.results import FinishedRun, figures, table
+from rlsd_pl.commands.runs import finished_iterations, is_finished, read_history
+from rlsd_pl.commands.sweep import sweep
+from rlsd_pl.commands.sweep.grid import Grid, objective_name
+from rlsd_pl.commands.sweep.processes import Processes, State, environment
+from rlsd_pl.commands.sweep.results import FinishedRun, figures, table
 
 # Leaves what fit.py leaves. Its flags: --iterations N to plan, --stop_at objective:N to die there, --slow to wait.
 FAKE = """
@@ -66,7 +66,7 @@ def program(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rlsd_pl.sweep.live.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("rlsd_pl.commands.sweep.live.POLL_SECONDS", 0.05)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
@@ -220,14 +220,14 @@ def test_folders_are_named_after_objectives(given: str, name: str) -> None:
 
 def test_the_parent_loads_no_heavy_library() -> None:
     heavy = "{'torch', 'lightning', 'transformers', 'matplotlib'}"
-    code = f"import sys, rlsd_pl.sweep, rlsd_pl.plots; sys.exit(bool({heavy} & set(sys.modules)))"
+    code = f"import sys, rlsd_pl.commands.sweep, rlsd_pl.commands.plots; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_terminating_the_sweep_stops_its_runs(program: Path, tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     argv = ["--objectives", "rlvr", "--seeds", "0", "--sweep_dir", str(folder), "--iterations", "2", "--slow", "1"]
-    code = "import sys; from pathlib import Path; from rlsd_pl.sweep import sweep; "
+    code = "import sys; from pathlib import Path; from rlsd_pl.commands.sweep import sweep; "
     code += f"sys.exit(sweep({argv!r}, Path({str(program)!r})))"
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
     run = folder / "rlvr" / "seed-0"

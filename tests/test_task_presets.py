@@ -9,7 +9,7 @@ import pytest
 import yaml
 from jsonargparse import ArgumentParser
 
-from rlsd_pl.presets import CONFIGS, available
+from rlsd_pl.commands.presets import CONFIGS, available
 from rlsd_pl.tasks.base import Task
 from rlsd_pl.types import Problem, Status
 from rlsd_pl.verifiers.base import Verifier

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from rlsd_pl.cli import fit
-from rlsd_pl.evaluate import evaluate
-from rlsd_pl.privileged.command import make_privileged
-from rlsd_pl.runs import RUN_DIR_VARIABLE, read_history
+from rlsd_pl.commands.cli import fit
+from rlsd_pl.commands.evaluate import evaluate
+from rlsd_pl.commands.privileged.command import make_privileged
+from rlsd_pl.commands.runs import RUN_DIR_VARIABLE, read_history
 from tests.conftest import REPOSITORY
 
 GUIDE = (REPOSITORY / "docs" / "your-own-task.md").read_text()

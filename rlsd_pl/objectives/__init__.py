@@ -7,7 +7,7 @@ from rlsd_pl.objectives.advantages import (
     GroupNormalized,
     LeaveOneOut,
 )
-from rlsd_pl.objectives.base import Objective
+from rlsd_pl.objectives.base import Needs, Objective
 from rlsd_pl.objectives.cepo import CEPO
 from rlsd_pl.objectives.divergences import Divergence, GeneralizedJSD, TopKRenormalized, TopKTail
 from rlsd_pl.objectives.grpo_opsd import GRPOWithOPSD
@@ -70,6 +70,7 @@ __all__ = [
     "LinearDecay",
     "MaskTruncated",
     "NegativeOnly",
+    "Needs",
     "OPDSampled",
     "OPSDSampled",
     "Objective",

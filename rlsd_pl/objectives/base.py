@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -14,7 +16,31 @@ from rlsd_pl.objectives.reference import ReferenceKL
 from rlsd_pl.objectives.surrogates import PPOClip, Surrogate
 from rlsd_pl.objectives.truncation import Truncation, ZeroReward
 from rlsd_pl.patterns import TextPattern
-from rlsd_pl.types import Credit, RolloutBatch, Signal, TokenLoss, TokenScores
+from rlsd_pl.types import Credit, RolloutBatch, Signal, TokenLoss, TokenScores, present
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an objective needs beyond the rewards of the policy's own samples. What it does not name is not computed.
+
+    Attributes:
+        signals: fields of the batch that the collector fills in.
+        divergence: distribution term over the vocabulary; goes with ``Signal.DISTRIBUTION``. ``Credit`` has its weights.
+        span: pattern in a completion's text whose tokens ``RolloutBatch.span`` marks.
+        demonstrations: keys into ``Problem.privileged``; the first that a problem has is learnt from in place of the
+            policy's own samples. Empty for every on-policy objective.
+        entropy_gradient: whether ``TokenScores.entropy`` is differentiated.
+    """
+
+    signals: Signal = Signal.NONE
+    divergence: Divergence | None = None
+    span: TextPattern | None = None
+    demonstrations: tuple[str, ...] = ()
+    entropy_gradient: bool = False
+
+    def plus(self, signals: Signal = Signal.NONE, **others: Any) -> Self:
+        """These and further needs."""
+        return replace(self, signals=self.signals | signals, **others)
 
 
 class Objective(ABC):
@@ -33,19 +59,6 @@ class Objective(ABC):
         importance: correction for an engine whose log-probs are not the trainer's; off by default.
     """
 
-    signals: Signal = Signal.NONE
-    """What must be computed for this objective beyond rewards."""
-
-    demonstrations: tuple[str, ...] = ()
-    """Keys into ``Problem.privileged``, the first that a problem has being learnt from in place of the policy's own
-    samples. Empty for every on-policy objective."""
-
-    span: TextPattern | None = None
-    """Pattern in a completion's text whose tokens ``RolloutBatch.span_mask`` marks, for objectives that need it."""
-
-    divergence: Divergence | None = None
-    """Distribution term, for objectives whose signals hold ``TEACHER_DISTRIBUTION``; ``Credit`` has its weights."""
-
     def __init__(
         self,
         advantage: AdvantageEstimator | None = None,
@@ -63,8 +76,12 @@ class Objective(ABC):
         self.entropy_bonus = entropy_bonus
         self.reference_kl = reference_kl
         self.importance = importance
-        if reference_kl is not None:
-            self.signals = self.signals | Signal.REFERENCE_LOGPROBS
+
+    @property
+    def needs(self) -> Needs:
+        """What must be computed for this objective; a method adds its own with :meth:`Needs.plus`."""
+        reference = Signal.NONE if self.reference_kl is None else Signal.REFERENCE
+        return Needs(reference, entropy_gradient=self.entropy_bonus != 0)
 
     @abstractmethod
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
@@ -101,10 +118,10 @@ class Objective(ABC):
     ) -> Tensor | None:
         if batch.distribution_weights is None:
             return None
-        assert scores.divergence is not None
-        diagnostics["divergence"] = scores.divergence.detach()
+        divergence = present(scores.divergence, Signal.DISTRIBUTION)
+        diagnostics["divergence"] = divergence.detach()
         weights = batch.distribution_weights[:, None]
-        loss = weights * scores.divergence.masked_fill(weights == 0, 0.0)
+        loss = weights * divergence.masked_fill(weights == 0, 0.0)
         return self._corrected(loss, batch, scores, diagnostics)
 
     def _reference_term(
@@ -112,8 +129,7 @@ class Objective(ABC):
     ) -> Tensor | None:
         if self.reference_kl is None:
             return None
-        assert batch.reference_logprobs is not None
-        kl = self.reference_kl(scores.logprobs, batch.reference_logprobs)
+        kl = self.reference_kl(scores.logprobs, present(batch.reference, Signal.REFERENCE))
         diagnostics["reference_kl"] = kl.detach()
         return self.reference_kl.coefficient * kl
 

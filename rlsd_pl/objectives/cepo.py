@@ -7,9 +7,10 @@ from typing import Any
 from torch import Tensor
 
 from rlsd_pl import functional as F
+from rlsd_pl.objectives.base import Needs
 from rlsd_pl.objectives.rlsd import RLSD
 from rlsd_pl.objectives.schedules import LinearDecay, Schedule
-from rlsd_pl.types import RolloutBatch, Signal
+from rlsd_pl.types import RolloutBatch, Signal, present
 
 
 class CEPO(RLSD):
@@ -23,16 +24,14 @@ class CEPO(RLSD):
         strength: schedule of lambda; default .5 to 0 over 25 iterations, likewise.
     """
 
-    signals = Signal.TEACHER_LOGPROBS | Signal.CONTRAST_LOGPROBS
-
     def __init__(self, epsilon_w: float = 0.5, strength: Schedule | None = None, **kwargs: Any) -> None:
         super().__init__(epsilon_w, strength or LinearDecay(0.5, iterations=25), **kwargs)
 
+    @property
+    def needs(self) -> Needs:
+        return super().needs.plus(Signal.CONTRAST)
+
     def evidence(self, batch: RolloutBatch) -> Tensor:
-        """See :meth:`RLSD.evidence`."""
-        assert batch.teacher_logprobs is not None
-        assert batch.has_context is not None
-        assert batch.contrast_logprobs is not None
-        assert batch.contrast_mask is not None
-        exists = batch.contrast_mask & batch.has_context[:, None]
-        return F.contrastive_evidence(batch.teacher_logprobs, batch.contrast_logprobs, exists)
+        teacher, contrast = present(batch.teacher, Signal.TEACHER), present(batch.contrast, Signal.CONTRAST)
+        exists = contrast.exists & teacher.has_context[:, None]
+        return F.contrastive_evidence(teacher.logprobs, contrast.logprobs, exists)

@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
+from rlsd_pl.objectives.base import Needs
 from rlsd_pl.objectives.divergences import Divergence, GeneralizedJSD
 from rlsd_pl.objectives.rlvr import RLVR
 from rlsd_pl.objectives.schedules import Constant, Schedule
-from rlsd_pl.types import Credit, RolloutBatch, Signal
+from rlsd_pl.types import Credit, RolloutBatch, Signal, present
 
 
 class GRPOWithOPSD(RLVR):
@@ -23,20 +24,20 @@ class GRPOWithOPSD(RLVR):
         divergence: default the full reverse KL(S || T).
     """
 
-    signals = Signal.TEACHER_DISTRIBUTION
-
     def __init__(self, strength: Schedule | None = None, divergence: Divergence | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.strength = strength or Constant(0.1)
         self.divergence = divergence or GeneralizedJSD(beta=1.0)
 
+    @property
+    def needs(self) -> Needs:
+        return super().needs.plus(Signal.DISTRIBUTION, divergence=self.divergence)
+
     def distilled(self, batch: RolloutBatch) -> Tensor:
         """bool [B]: the completions that the divergence applies to."""
-        assert batch.has_context is not None
-        return batch.has_context
+        return present(batch.distillation, Signal.DISTRIBUTION).has_context
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
-        """See :meth:`Objective.credit`."""
         strength = self.strength(iteration)
         token_advantages = super().credit(batch, iteration).token_advantages
-        return Credit(token_advantages, {"lambda": strength}, strength * self.distilled(batch).float())
+        return Credit(token_advantages, {"strength": strength}, strength * self.distilled(batch).float())

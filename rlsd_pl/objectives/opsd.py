@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rlsd_pl import functional as F
-from rlsd_pl.objectives.base import Objective
+from rlsd_pl.objectives.base import Needs, Objective
 from rlsd_pl.objectives.divergences import Divergence, GeneralizedJSD
-from rlsd_pl.types import Credit, RolloutBatch, Signal
+from rlsd_pl.types import Credit, RolloutBatch, Signal, present
 
 
 class OPSD(Objective):
@@ -21,16 +21,18 @@ class OPSD(Objective):
         divergence: default the full reverse KL(S || T).
     """
 
-    signals = Signal.TEACHER_DISTRIBUTION
-
     def __init__(self, divergence: Divergence | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.divergence = divergence or GeneralizedJSD(beta=1.0)
 
+    @property
+    def needs(self) -> Needs:
+        return super().needs.plus(Signal.DISTRIBUTION, divergence=self.divergence)
+
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
         """No policy-gradient term; the divergence wherever the context had a text."""
-        assert batch.has_context is not None
-        return Credit(None, distribution_weights=batch.has_context.float())
+        has_context = present(batch.distillation, Signal.DISTRIBUTION).has_context
+        return Credit(None, distribution_weights=has_context.float())
 
 
 class OPSDSampled(Objective):
@@ -39,9 +41,10 @@ class OPSDSampled(Objective):
     A completion without context has A_t = 0.
     """
 
-    signals = Signal.TEACHER_LOGPROBS
+    @property
+    def needs(self) -> Needs:
+        return super().needs.plus(Signal.TEACHER)
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
-        """See :meth:`Objective.credit`."""
-        assert batch.teacher_logprobs is not None
-        return Credit(F.distillation_credit(batch.teacher_logprobs, batch.rollout_logprobs))
+        teacher = present(batch.teacher, Signal.TEACHER)
+        return Credit(F.distillation_credit(teacher.logprobs, batch.rollout_logprobs))

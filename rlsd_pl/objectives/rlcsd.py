@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from rlsd_pl import functional as F
-from rlsd_pl.objectives.base import Objective
+from rlsd_pl.objectives.base import Needs, Objective
 from rlsd_pl.objectives.schedules import Constant, Schedule
-from rlsd_pl.types import Credit, RolloutBatch, Signal
+from rlsd_pl.types import Credit, RolloutBatch, Signal, present
 
 
 class RLCSD(Objective):
@@ -30,8 +30,6 @@ class RLCSD(Objective):
         selected_weight: eta.
     """
 
-    signals = Signal.TEACHER_LOGPROBS | Signal.CONTRAST_LOGPROBS
-
     def __init__(
         self,
         strength: Schedule | None = None,
@@ -44,20 +42,20 @@ class RLCSD(Objective):
         self.strength = strength or Constant(0.5)
         self.temperature, self.threshold, self.selected_weight = temperature, threshold, selected_weight
 
+    @property
+    def needs(self) -> Needs:
+        return super().needs.plus(Signal.TEACHER | Signal.CONTRAST)
+
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
-        """See :meth:`Objective.credit`."""
-        assert batch.teacher_logprobs is not None
-        assert batch.has_context is not None
-        assert batch.contrast_logprobs is not None
-        assert batch.contrast_mask is not None
+        teacher, contrast = present(batch.teacher, Signal.TEACHER), present(batch.contrast, Signal.CONTRAST)
         strength = self.strength(iteration)
-        evidence = F.contrastive_evidence(batch.teacher_logprobs, batch.contrast_logprobs, batch.contrast_mask)
+        evidence = F.contrastive_evidence(teacher.logprobs, contrast.logprobs, contrast.exists)
         bonus = F.rlcsd_bonus(evidence, strength, self.temperature)
         token_advantages = F.rlcsd_credit(batch.advantages, bonus, self.threshold)
-        contrasted = batch.has_context & batch.contrast_mask.any(dim=1)
+        contrasted = teacher.has_context & contrast.exists.any(dim=1)
         selected = F.rlcsd_selection(bonus, self.threshold)
         metrics = {
-            "lambda": strength,
+            "strength": strength,
             "selected": F.masked_mean(selected.float(), batch.loss_mask & contrasted[:, None]).item(),
             "left_out": 1 - contrasted.float().mean().item(),
         }

@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from rlsd_pl import functional as F
-from rlsd_pl.objectives.base import Objective
+from rlsd_pl.objectives.base import Needs, Objective
 from rlsd_pl.objectives.schedules import LinearDecay, Schedule
 from rlsd_pl.objectives.weighting import EvidenceWeighting, TwoSided
 from rlsd_pl.patterns import TextPattern
-from rlsd_pl.types import Credit, RolloutBatch, Signal
+from rlsd_pl.types import Credit, RolloutBatch, Signal, present
 
 
 class RLSD(Objective):
@@ -31,8 +31,6 @@ class RLSD(Objective):
             line write ``(?:[0-9])`` for ``[0-9]``, which would be read as a list.
     """
 
-    signals = Signal.TEACHER_LOGPROBS
-
     def __init__(
         self,
         epsilon_w: float = 0.2,
@@ -49,18 +47,20 @@ class RLSD(Objective):
         self.weighting = weighting or TwoSided()
         self.span = None if span is None else TextPattern(span, "objective.span")
 
+    @property
+    def needs(self) -> Needs:
+        return super().needs.plus(Signal.TEACHER, span=self.span)
+
     def evidence(self, batch: RolloutBatch) -> Tensor:
         """Delta [B, T] in nats, detached; 0 where there is nothing to go by."""
-        assert batch.teacher_logprobs is not None
-        return F.evidence_delta(batch.teacher_logprobs, batch.rollout_logprobs)
+        return F.evidence_delta(present(batch.teacher, Signal.TEACHER).logprobs, batch.rollout_logprobs)
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
-        """See :meth:`Objective.credit`."""
         strength, delta = self.strength(iteration), self.evidence(batch)
-        metrics = {"lambda": strength}
-        if batch.span_mask is not None:
-            delta = delta.masked_fill(~batch.span_mask, 0.0)
-            metrics["span"] = F.masked_mean(batch.span_mask.float(), batch.loss_mask).item()
+        metrics = {"strength": strength}
+        if batch.span is not None:
+            delta = delta.masked_fill(~batch.span, 0.0)
+            metrics["span"] = F.masked_mean(batch.span.float(), batch.loss_mask).item()
         token_advantages = self.weighting(batch.advantages, delta, strength, self.epsilon_w)
         clipped = F.evidence_clip_fraction(
             self.weighting.direction * delta, batch.advantages[:, None], self.epsilon_w, batch.loss_mask

@@ -13,5 +13,4 @@ class RLVR(Objective):
     """
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
-        """See :meth:`Objective.credit`."""
         return Credit(batch.advantages[:, None].expand_as(batch.rollout_logprobs).contiguous())

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from rlsd_pl import functional as F
+from rlsd_pl.objectives.base import Needs
 from rlsd_pl.objectives.rlvr import RLVR
-from rlsd_pl.types import Credit, RolloutBatch, Signal, TokenLoss, TokenScores
+from rlsd_pl.types import Credit, RolloutBatch, Signal, TokenLoss, TokenScores, present
 
 
 class SDAR(RLVR):
@@ -23,23 +24,22 @@ class SDAR(RLVR):
         sharpness: of the gate, per nat.
     """
 
-    signals = Signal.TEACHER_LOGPROBS
-
     def __init__(self, coefficient: float = 0.01, sharpness: float = 5.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.coefficient, self.sharpness = coefficient, sharpness
 
+    @property
+    def needs(self) -> Needs:
+        return super().needs.plus(Signal.TEACHER)
+
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
-        """See :meth:`Objective.credit`."""
-        assert batch.teacher_logprobs is not None
-        delta = F.evidence_delta(batch.teacher_logprobs, batch.rollout_logprobs)
+        teacher = present(batch.teacher, Signal.TEACHER)
+        delta = F.evidence_delta(teacher.logprobs, batch.rollout_logprobs)
         gate = F.masked_mean(F.sdar_gate(delta, self.sharpness), batch.loss_mask)
         return replace(super().credit(batch, iteration), metrics={"gate": gate.item()})
 
     def loss(self, batch: RolloutBatch, scores: TokenScores) -> TokenLoss:
-        """See :meth:`Objective.loss`."""
-        assert batch.teacher_logprobs is not None
-        assert batch.has_context is not None
+        teacher = present(batch.teacher, Signal.TEACHER)
         rewarded = super().loss(batch, scores)
-        distilled = F.sdar_term(batch.teacher_logprobs, scores.logprobs, self.coefficient, self.sharpness)
-        return rewarded._replace(loss=rewarded.loss + distilled.masked_fill(~batch.has_context[:, None], 0.0))
+        distilled = F.sdar_term(teacher.logprobs, scores.logprobs, self.coefficient, self.sharpness)
+        return rewarded._replace(loss=rewarded.loss + distilled.masked_fill(~teacher.has_context[:, None], 0.0))

@@ -35,5 +35,4 @@ class SDPG(GRPOWithOPSD):
         super().__init__(strength or Constant(1e-3), divergence, reference_kl=reference_kl or K2(), **kwargs)
 
     def distilled(self, batch: RolloutBatch) -> Tensor:
-        """See :meth:`GRPOWithOPSD.distilled`."""
         return super().distilled(batch) & (batch.advantages > 0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from rlsd_pl.objectives.base import Objective
+from rlsd_pl.objectives.base import Needs, Objective
 from rlsd_pl.objectives.surrogates import Reinforce, Surrogate
 from rlsd_pl.types import Credit, RolloutBatch
 
@@ -29,7 +29,11 @@ class SFT(Objective):
         super().__init__(surrogate=surrogate or Reinforce(), **kwargs)
         if not fields:
             raise ValueError("Got objective.fields=[]; expected at least one key into Problem.privileged.")
-        self.demonstrations = tuple(fields)
+        self.fields = tuple(fields)
+
+    @property
+    def needs(self) -> Needs:
+        return super().needs.plus(demonstrations=self.fields)
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
         """A = 1 for every token."""

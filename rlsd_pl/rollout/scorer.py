@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlsd_pl.contexts import Context
 from rlsd_pl.policy import Policy
-from rlsd_pl.sampler import student_messages
+from rlsd_pl.rollout.sampler import student_messages
 from rlsd_pl.teachers import Teacher
 from rlsd_pl.types import PaddedTokens, Rollout, RolloutBatch, Signal
 from rlsd_pl.verifiers.base import Verifier

@@ -12,9 +12,9 @@ from torch import Tensor
 from rlsd_pl.distributed import Sums, global_sum
 from rlsd_pl.functional import signal_free_groups
 from rlsd_pl.objectives import Objective
-from rlsd_pl.sampler import Sampled, Sampler, Watch, derive_seed, watch_nothing
-from rlsd_pl.scoring import Scorer
-from rlsd_pl.spans import span_mask
+from rlsd_pl.rollout.sampler import Sampled, Sampler, Watch, derive_seed, watch_nothing
+from rlsd_pl.rollout.scorer import Scorer
+from rlsd_pl.rollout.spans import span_mask
 from rlsd_pl.types import PaddedTokens, Problem, Rollout, RolloutBatch, Sampling, Status
 
 Refill = Callable[[int, int], list[Problem]]

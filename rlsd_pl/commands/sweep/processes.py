@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
-from rlsd_pl.runs import LOG_FILE, RUN_DIR_VARIABLE, clear, is_finished, newest_checkpoint
-from rlsd_pl.sweep.grid import Run
+from rlsd_pl.commands.runs import LOG_FILE, RUN_DIR_VARIABLE, clear, is_finished, newest_checkpoint
+from rlsd_pl.commands.sweep.grid import Run
 
-FIT = Path(__file__).resolve().parents[2] / "scripts" / "fit.py"
+FIT = Path(__file__).resolve().parents[3] / "scripts" / "fit.py"
 
 GRACE_SECONDS = 20.0
 """For an interrupted run to leave by itself before it is killed."""

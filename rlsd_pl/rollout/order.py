@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rlsd_pl.sampler import derive_seed
+from rlsd_pl.rollout.sampler import derive_seed
 from rlsd_pl.tasks.base import Task
 from rlsd_pl.types import Problem
 

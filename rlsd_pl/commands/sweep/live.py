@@ -13,9 +13,9 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from rlsd_pl.runs import finished_iterations, planned_iterations, read_history
-from rlsd_pl.sweep.grid import Run, objective_name
-from rlsd_pl.sweep.processes import Processes, State
+from rlsd_pl.commands.runs import finished_iterations, planned_iterations, read_history
+from rlsd_pl.commands.sweep.grid import Run, objective_name
+from rlsd_pl.commands.sweep.processes import Processes, State
 
 COLOURS = {State.WAITING: "dim", State.RUNNING: "cyan", State.DONE: "green", State.FAILED: "bold red"}
 

@@ -30,8 +30,8 @@ from rlsd_pl.engines import Engine
 from rlsd_pl.errors import SetupError
 from rlsd_pl.module import PolicyModule
 from rlsd_pl.objectives import Objective
-from rlsd_pl.presets import chosen_presets, expand, expand_resumed, fail
-from rlsd_pl.runs import CONFIG_FILE, RunFolder
+from rlsd_pl.commands.presets import chosen_presets, expand, expand_resumed, fail
+from rlsd_pl.commands.runs import CONFIG_FILE, RunFolder
 from rlsd_pl.tasks.base import Task
 from rlsd_pl.teachers import Teacher
 from rlsd_pl.verifiers.base import Verifier

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from rlsd_pl.runs import History, read_history
+from rlsd_pl.commands.runs import History, read_history
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,12 +13,12 @@ from typing import NoReturn, TypeVar
 
 from rich.console import Console
 
-from rlsd_pl.presets import expand, fail
-from rlsd_pl.runs import LOG_FILE
-from rlsd_pl.sweep.grid import Grid, objective_name
-from rlsd_pl.sweep.live import watch
-from rlsd_pl.sweep.processes import FIT, Processes, State, fit_arguments
-from rlsd_pl.sweep.results import FinishedRun, figures, table, write_csv, write_markdown
+from rlsd_pl.commands.presets import expand, fail
+from rlsd_pl.commands.runs import LOG_FILE
+from rlsd_pl.commands.sweep.grid import Grid, objective_name
+from rlsd_pl.commands.sweep.live import watch
+from rlsd_pl.commands.sweep.processes import FIT, Processes, State, fit_arguments
+from rlsd_pl.commands.sweep.results import FinishedRun, figures, table, write_csv, write_markdown
 
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ def _report_failures(processes: Processes, console: Console) -> None:
 
 
 def _compare(grid: Grid, processes: Processes, at: Sequence[int], console: Console) -> None:
-    from rlsd_pl.plots import plot_comparison
+    from rlsd_pl.commands.plots import plot_comparison
 
     finished = {
         objective_name(objective): [

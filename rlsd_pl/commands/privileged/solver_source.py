@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlsd_pl.errors import SetupError
-from rlsd_pl.privileged.sources import Source
+from rlsd_pl.commands.privileged.sources import Source
 from rlsd_pl.types import Message
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.extraction import AnswerLine, Boxed, HashLine
@@ -38,7 +38,7 @@ class SolverSource(Source):
                 f"verifier with one of {', '.join(form.__name__ for form in FORMS)}: --verifier math or numeric."
             )
         self.form, self.instruction = FORMS[type(rule)], verifier.instruction
-        self._pool = WorkerPool("rlsd_pl.privileged.solver.handle", workers=1, limits=limits)
+        self._pool = WorkerPool("rlsd_pl.commands.privileged.solver.handle", workers=1, limits=limits)
 
     def propose(self, chats: Sequence[Sequence[Message]], seed: int) -> list[list[str]]:
         """See :meth:`Source.propose`. The last message is the problem."""

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rlsd_pl.errors import SetupError
-from rlsd_pl.privileged.report import Coverage, stands_in
-from rlsd_pl.privileged.rows import columns, numbered_rows
-from rlsd_pl.privileged.sources import Source
-from rlsd_pl.sampler import student_messages
+from rlsd_pl.commands.privileged.report import Coverage, stands_in
+from rlsd_pl.commands.privileged.rows import columns, numbered_rows
+from rlsd_pl.commands.privileged.sources import Source
+from rlsd_pl.rollout.sampler import student_messages
 from rlsd_pl.tasks.base import Task
 from rlsd_pl.types import Problem, Status
 from rlsd_pl.verifiers.base import Verifier
@@ -38,7 +38,7 @@ class Builder:
     ``data.max_skipped_share`` decides what becomes of such rows.
 
     Args:
-        task: a table, or any other task; see :func:`~rlsd_pl.privileged.rows.numbered_rows`.
+        task: a table, or any other task; see :func:`~rlsd_pl.commands.privileged.rows.numbered_rows`.
         output: the JSONL file.
         column: name of the new column.
     """

@@ -8,7 +8,7 @@ from typing import Any
 
 import sympy
 
-from rlsd_pl.privileged.arithmetic import NotRead, evaluate, exponent_of, read, value_of
+from rlsd_pl.commands.privileged.arithmetic import NotRead, evaluate, exponent_of, read, value_of
 
 _ASKED = re.compile(
     r"(?:solve for (?P<before>[a-z])\s*[:,]|solve(?: the equation)?|find (?P<first>[a-z]) (?:if|when|where)"

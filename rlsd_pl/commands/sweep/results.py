@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from rlsd_pl.runs import History, planned_iterations, read_history
+from rlsd_pl.commands.runs import History, planned_iterations, read_history
 
 FINAL = {
     "greedy accuracy": "val/greedy_accuracy",

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 GROUPS = ("experiment", "objective", "task", "teacher", "context", "verifier", "model", "engine", "trainer")
 """Preset groups in the order in which they apply; later ones win, flags win over all."""

@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from rlsd_pl.cli import PartsCLI, quiet_libraries
+from rlsd_pl.commands.cli import PartsCLI, quiet_libraries
 from rlsd_pl.distributed import Sums, global_means, global_sum
 from rlsd_pl.engines import OnProgress
 from rlsd_pl.errors import SetupError
 from rlsd_pl.functional import pass_at_k
 from rlsd_pl.module import PolicyModule
-from rlsd_pl.presets import expand, expand_over, fail
-from rlsd_pl.runs import CONFIG_FILE, newest_checkpoint, newest_run, take_option
+from rlsd_pl.commands.presets import expand, expand_over, fail
+from rlsd_pl.commands.runs import CONFIG_FILE, newest_checkpoint, newest_run, take_option
 from rlsd_pl.types import Rollout
 
 EVALUATION_FILE = "evaluation.json"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rlsd_pl.engines import demonstration
 from rlsd_pl.errors import SetupError
 from rlsd_pl.policy import encode_chat
-from rlsd_pl.sampler import student_messages
+from rlsd_pl.rollout.sampler import student_messages
 from rlsd_pl.tasks.base import Split, Task
 from rlsd_pl.types import Problem, Signal
 from rlsd_pl.verifiers.base import Verifier

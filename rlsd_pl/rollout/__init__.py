@@ -1,0 +1,1 @@
+"""One rollout phase: problems in, verified, scored and credited completions out."""
