@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rlsd_pl.distributed import Sums, global_sum
-from rlsd_pl.functional import signal_free_groups
+from rlsd_pl.functional import zero_variance_groups
 from rlsd_pl.objectives import Objective
 from rlsd_pl.rollout.sampler import Sampled, Sampler, Watch, derive_seed, watch_nothing
 from rlsd_pl.rollout.scorer import Scorer
@@ -118,7 +118,7 @@ class RolloutCollector:
         """Dynamic sampling (DAPO, 2503.14476): new problems for groups whose rewards are all equal, up to the cap."""
         for attempt in range(1, self.max_refills + 1):
             rewards, learnt = self._rewards(sampled.groups)
-            silent = signal_free_groups(rewards, learnt).nonzero().flatten().tolist()
+            silent = zero_variance_groups(rewards, learnt).nonzero().flatten().tolist()
             if global_sum(float(len(silent)), self.sampler.policy.device) == 0:
                 return
             # Sharded, generating is collective: a process that lacks nothing generates too, and drops it.
@@ -187,7 +187,7 @@ def _group_sums(batch: RolloutBatch, sampled: Sampled) -> Sums:
     groups = len(sampled.groups)
     rewards = batch.rewards.view(groups, -1)
     valid = batch.loss_mask.any(dim=1).view(groups, -1)
-    silent = signal_free_groups(rewards, valid)
+    silent = zero_variance_groups(rewards, valid)
     sums = {"rollout/signal_free_groups": (float(silent.sum()), float(groups))}
     if sampled.refills:
         sums["rollout/refills"] = (float(sampled.refills), 1.0)
