@@ -31,7 +31,7 @@ class Needs:
 
     Attributes:
         signals: fields of the batch that the collector fills in.
-        divergence: distribution term over the vocabulary; goes with ``Signal.DISTRIBUTION``, its weights with ``Credit``.
+        divergence: distribution term over the vocabulary; goes with ``Signal.DISTRIBUTION``; ``Credit`` weighs it.
         span: pattern in a completion's text whose tokens ``RolloutBatch.span`` marks.
         demonstrations: keys into ``Problem.privileged``; the first that a problem has is learnt from in place of the
             policy's own samples. Empty for every on-policy objective.

@@ -17,8 +17,8 @@ class SDPG(GRPOWithOPSD):
     A completion with A <= 0 or without context keeps its reward term and the penalty.
 
     Args:
-        strength: schedule of the strength (beta in the paper), the factor of the divergence; default constantly 1e-3, as
-            the official script runs. The paper lets it rise at the start and fall at the end: :class:`LinearDecay` with
+        strength: schedule of the strength (beta in the paper), the factor of the divergence; default constantly 1e-3 as
+            in the official script. The paper lets it rise at the start and fall at the end: :class:`LinearDecay` with
             ``warmup`` and ``hold``.
         divergence: default the full reverse KL(S || T).
         reference_kl: default :class:`K2` with coefficient 1e-3, the official script's URKL.

@@ -13,8 +13,7 @@ class SDPO(OPSD):
     and one tail bucket; r is a successful sibling or the verifier's feedback; the teacher is an EMA of the policy.
 
     A completion with neither is left out of the update and of the count that the loss is divided by, as in the official
-    code, and counted in ``rollout/no_context``. Rewards enter through the choice
-    of r alone.
+    code, and counted in ``rollout/no_context``. Rewards enter through the choice of r alone.
 
     Args:
         divergence: default :class:`TopKTail` with k = 100 and alpha = .5.
