@@ -65,7 +65,7 @@ def test_bad_arguments_say_what_to_set():
     with pytest.raises(ValueError, match="iterations count from 0"):
         Constant(0.5)(-1)
     for decay in (LinearDecay, CosineDecay):
-        with pytest.raises(ValueError, match="iterations is 0.* for no decay use Constant"):
+        with pytest.raises(ValueError, match=r"iterations is 0.* for no decay use Constant"):
             decay(0.5, 0.0, 0)
 
 
