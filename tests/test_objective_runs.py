@@ -196,3 +196,18 @@ def test_the_page_on_adding_an_objective_does_what_it_says(tmp_path, monkeypatch
     assert type(cli.model.objective).__name__ == "Agreement"
     assert cli.model.objective.damping == 0.8
     assert 0 < read_history(tmp_path / "run")["credit/agreed"][1] <= 1
+
+
+def flags_of_the_table() -> list[str]:
+    table = (REPOSITORY / "docs" / "objectives.md").read_text().partition("## Where sources disagree")[2]
+    return [flags for flags in re.findall(r"`(--[^`]+)`", table) if " " in flags]
+
+
+@pytest.mark.parametrize("flags", flags_of_the_table())
+def test_flags_that_the_page_on_methods_names_are_understood(flags, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["fit.py"])
+    monkeypatch.delenv(RUN_DIR_VARIABLE, raising=False)
+    objective = "opsd" if "divergence" in flags else "rlsd"
+    with pytest.raises(SystemExit) as left:
+        fit(["--objective", objective, *shlex.split(flags), "--print_config"])
+    assert left.value.code == 0, capsys.readouterr().err

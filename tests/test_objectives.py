@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from rlsd_pl.types import (
     TeacherScores,
     TokenScores,
 )
+from tests.conftest import REPOSITORY
 
 B, T, K = 6, 5, 2
 WEIGHTED = [
@@ -312,3 +315,54 @@ def test_a_signal_that_was_not_asked_for_is_named():
     bare = replace(batch_of(), teacher=None)
     with pytest.raises(LookupError, match=r"no TEACHER signal.* Signal\.TEACHER"):
         o.RLSD().credit(bare, 0)
+
+
+# --- docs/adding-an-objective.md --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def page() -> dict[str, Any]:
+    """What the Python of the page defines."""
+    text = (REPOSITORY / "docs" / "adding-an-objective.md").read_text()
+    defined: dict[str, Any] = {}
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(code, defined)
+    return defined
+
+
+def test_the_pages_objective_damps_tokens_that_the_teacher_finds_less_likely(page):
+    batch = batch_of()
+    objective = page["Agreement"](damping=0.25)
+    assert objective.needs.signals == Signal.TEACHER
+    token_advantages = credit(objective, batch)
+    for b in range(B):
+        for t in range(T):
+            less = batch.teacher.logprobs[b, t] < batch.rollout_logprobs[b, t]
+            assert token_advantages[b, t].item() == pytest.approx(batch.advantages[b].item() * (0.75 if less else 1.0))
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_pages_high_entropy_tokens_are_those_of_a_sorted_rollout(page, share, seed):
+    batch = batch_of(seed)
+    objective = page["HighEntropyTokens"](share=share)
+    assert objective.needs.signals == Signal.ENTROPY
+    result = objective.credit(batch, 0)
+    found = [(batch.entropy[b, t].item(), b, t) for b in range(B) for t in range(T) if batch.loss_mask[b, t]]
+    count = max(1, round(share * len(found)))
+    highest = {(b, t) for _, b, t in sorted(found, reverse=True)[:count]}
+    for _, b, t in found:
+        expected = batch.advantages[b].item() if (b, t) in highest else 0.0
+        assert result.token_advantages[b, t].item() == expected
+    assert result.loss_mask is None, "the other tokens still count in the divisor"
+    assert result.metrics["entropy_threshold"] == min(entropy for entropy, b, t in found if (b, t) in highest)
+
+
+def test_high_entropy_tokens_of_a_rollout_that_teaches_nothing(page):
+    batch = batch_of(loss_mask=torch.zeros(B, T, dtype=torch.bool))
+    assert not page["HighEntropyTokens"]().credit(batch, 0).token_advantages.any()
+
+
+def test_the_parts_of_the_page_work_alone(page):
+    assert page["loss"].item() == pytest.approx(-(1.1 + 1.0 - 0.9 - 1.0) / 4)
+    assert page["clipped"].tolist() == [[True, False], [True, False]]
