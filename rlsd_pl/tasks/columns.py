@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import StrictUndefined, TemplateSyntaxError
@@ -10,6 +10,9 @@ from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import SandboxedEnvironment
 
 from rlsd_pl.errors import SetupError
+
+Wanted = str | bool | int | float | list[str | bool | int | float]
+"""A value that a column may be asked to have, or several."""
 
 FOLDER = "folder"
 """Variable of every template: the folder that the table lies in."""
@@ -49,10 +52,14 @@ def cells(sources: Mapping[str, str] | None) -> dict[str, Cell]:
     return {name: Cell(source) for name, source in (sources or {}).items()}
 
 
-def matches(row: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
-    """True if every named column has the wanted value, or one of a list of them."""
-    return all(row[name] in (wanted if _is_list(wanted) else [wanted]) for name, wanted in where.items())
+def matches(row: Mapping[str, Any], where: Mapping[str, Wanted]) -> bool:
+    """True if every named column has the wanted value, or one of a list of them, in writing: ``3`` equals ``"3"``."""
+    return all(_written(row[name]) in _options(wanted) for name, wanted in where.items())
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
+def _options(wanted: Wanted) -> list[str]:
+    return [_written(value) for value in (wanted if isinstance(wanted, list) else [wanted])]
+
+
+def _written(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
