@@ -22,10 +22,12 @@ from lightning.pytorch.cli import (
     SaveConfigCallback,
 )
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from rlsd_pl.commands.help import fail
-from rlsd_pl.commands.parser import MODE, Parser, readable
+from rlsd_pl.commands.parser import MODE, Parser
 from rlsd_pl.commands.presets import Composition, chosen_presets, compose, compose_resumed
+from rlsd_pl.commands.reasons import readable
 from rlsd_pl.commands.resolved import show_resolved
 from rlsd_pl.commands.runs import CONFIG_FILE, RunFolder
 from rlsd_pl.contexts import Context
@@ -146,7 +148,7 @@ def build(argv: Sequence[str]) -> FitCLI:
     try:
         given, run = RunFolder.from_arguments(list(argv), chosen_presets(argv))
         return FitCLI(compose_resumed(run.path / CONFIG_FILE, given) if run.checkpoint else compose(given), run)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, MisconfigurationException) as error:
         fail(readable(str(error)))
 
 

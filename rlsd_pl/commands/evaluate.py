@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from rlsd_pl.commands.cli import PartsCLI, quiet_libraries
-from rlsd_pl.commands.parser import readable
+from rlsd_pl.commands.reasons import readable
 from rlsd_pl.distributed import Sums, global_means, global_sum
 from rlsd_pl.engines import OnProgress
 from rlsd_pl.errors import SetupError

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
-from rlsd_pl.commands.presets import DEFAULTS, GROUPS, available, description
+from rlsd_pl.commands.presets import DEFAULTS, available, description
 
 
 class Page(NamedTuple):
@@ -15,6 +15,12 @@ class Page(NamedTuple):
     purpose: str
     flags: Sequence[tuple[str, str]]
 
+
+ORDER = (
+    *("objective", "task", "model", "adapter", "teacher", "context", "verifier"),
+    *("experiment", "trainer", "engine"),
+)
+"""Of preset groups on a page: what people choose most comes first."""
 
 PAGES = {
     "fit": Page(
@@ -103,7 +109,7 @@ def print_help(command: str) -> None:
     console = Console(highlight=False, width=min(Console().width, 120))
     console.print(f"[bold]rlsd-pl {command}[/] \\[options]\n\n{page.purpose}\n")
     presets = Table("option", "value", "", box=None, title="Presets", title_justify="left", title_style="bold")
-    for group in GROUPS:
+    for group in ORDER:
         for i, name in enumerate(available(group)):
             marker = " [dim](default)[/]" if DEFAULTS.get(group) == name else ""
             presets.add_row(f"--{group}" if i == 0 else "", name + marker, _escape(description(group, name)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import types
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, Union, get_args, get_origin
 
 import yaml
@@ -13,6 +14,7 @@ from jsonargparse._typehints import ActionTypeHint, NestedArg
 from lightning.pytorch.cli import LightningArgumentParser
 
 from rlsd_pl.commands.help import fail
+from rlsd_pl.commands.reasons import readable, suggestion
 
 
 class Setting(ActionTypeHint):
@@ -28,7 +30,7 @@ class Setting(ActionTypeHint):
             value = str(value)
         kind = self._typehint
         if isinstance(value, str) and is_text(kind):
-            return value
+            return super()._check_type(Verbatim(value)) if Path in alternatives(kind) else value
         if isinstance(value, Mapping) and entries(kind) is Any:
             return value
         if isinstance(value, NestedArg) and isinstance(value.val, str):
@@ -105,9 +107,9 @@ def alternatives(kind: Any) -> tuple[Any, ...]:
 
 
 def is_text(kind: Any) -> bool:
-    """True for ``str`` and ``str | None``."""
-    members = set(alternatives(kind))
-    return str in members and members <= {str, type(None)}
+    """True for ``str``, ``Path``, either of them, and each of these or ``None``."""
+    members = set(alternatives(kind)) - {type(None)}
+    return bool(members) and members <= {str, Path}
 
 
 def entries(kind: Any) -> Any:
@@ -137,7 +139,8 @@ class Parser(LightningArgumentParser):
         """Leave with status 2; the parser of a nested class raises instead, for another type of a union may do."""
         if not self.exit_on_error:
             raise argparse.ArgumentError(None, message) from ex
-        fail(f"{readable(message)}\nSee --help for the options that matter, --help-all for every one.")
+        known = suggestion(message, self._option_string_actions)
+        fail(f"{readable(message)}{known}\nSee --help for the options that matter, --help-all for every one.")
 
 
 def joined(arguments: Sequence[str]) -> list[str]:
@@ -151,13 +154,3 @@ def joined(arguments: Sequence[str]) -> list[str]:
             result.append(argument)
     return result
 
-
-def readable(message: str) -> str:
-    """The reasons inside jsonargparse's account of every type that it tried."""
-    lines = [line.strip() for line in message.splitlines()]
-    if not any("Union subtypes" in line for line in lines):
-        return " ".join(lines)
-    start = [line for line in lines[:1] if line.startswith("Parser key")]
-    noise = ("Expected a <class", "Does not validate against")
-    reasons = [line.removeprefix("- ") for line in lines if line.startswith("- ") and not any(n in line for n in noise)]
-    return " ".join([*start, *reasons[:2]])

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from rlsd_pl.commands.cli import PartsCLI, quiet_libraries
-from rlsd_pl.commands.parser import readable
+from rlsd_pl.commands.reasons import readable
 from rlsd_pl.commands.help import fail
 from rlsd_pl.commands.presets import expand
 from rlsd_pl.commands.privileged.build import Builder, Record
