@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -16,12 +16,9 @@ from rlsd_pl.contexts import Context
 from rlsd_pl.distributed import shard
 from rlsd_pl.evaluation import Evaluation
 from rlsd_pl.objectives import Objective
-from rlsd_pl.policy import Dtype, LoRA, Policy, TeacherStates, load_tokenizer
+from rlsd_pl.policy import Dtype, LoRA, Policy, TeacherStates, encode_chat, load_tokenizer
 from rlsd_pl.teachers import FrozenTeacher, Teacher
-from rlsd_pl.types import RolloutBatch, Signal
-
-if TYPE_CHECKING:
-    from rlsd_pl.datamodule import MicroBatch, RolloutDataModule, ValidationItem
+from rlsd_pl.types import Message, MicroBatch, RolloutBatch, Signal, ValidationBatch
 
 
 class PolicyModule(LightningModule):
@@ -59,13 +56,13 @@ class PolicyModule(LightningModule):
         contrast: Context | None = None,
     ) -> None:
         super().__init__()
-        if objective.signals & Signal.CONTRAST_LOGPROBS and contrast is None:
+        if objective.needs.signals & Signal.CONTRAST and contrast is None:
             raise ValueError(
                 f"{type(objective).__name__} contrasts two contexts and got one. Set --contrast, for example to "
                 "rlsd_pl.contexts.RejectedSiblings."
             )
         self.objective, self.teacher, self.context, self.contrast = objective, teacher, context, contrast
-        self.reference = FrozenTeacher() if objective.signals & Signal.REFERENCE_LOGPROBS else None
+        self.reference = FrozenTeacher() if objective.needs.signals & Signal.REFERENCE else None
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
         self.name_or_path, self.lora = name_or_path, lora
         self.weights_dtype: Dtype = dtype
@@ -77,7 +74,6 @@ class PolicyModule(LightningModule):
                 shown.bind(cast(Any, self.tokenizer))
         self.evaluation = Evaluation()
         self._policy: Policy | None = None
-        self.updates_started = 0.0
 
     @property
     def policy(self) -> Policy:
@@ -85,6 +81,10 @@ class PolicyModule(LightningModule):
         if self._policy is None:
             raise RuntimeError("The policy exists from configure_model on; call that first, or let the Trainer do it.")
         return self._policy
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """Chat to prompt ids, up to and with the generation prompt."""
+        return encode_chat(self.tokenizer, messages, self.chat_template_kwargs)
 
     def load_policy(self) -> Policy:
         """A policy with the initial weights, whole and on the CPU."""
@@ -119,20 +119,16 @@ class PolicyModule(LightningModule):
 
     # --- training ----------------------------------------------------------------------------------------------------
 
-    def on_train_epoch_start(self) -> None:
-        """The rollout is in; the clock of the updates starts."""
-        self.updates_started = time.perf_counter()
-
     def training_step(self, micro: MicroBatch, batch_idx: int) -> STEP_OUTPUT:
         """One micro-batch: score, loss per token, reduction by the count of the whole optimizer batch."""
-        batch = micro.batch
+        batch, needs = micro.batch, self.objective.needs
         scores = self.policy(
             batch.prompts,
             batch.completions,
-            self.datamodule.sampling.temperature,
-            divergence=self.objective.divergence,
-            teacher=self._teacher(batch),
-            entropy_gradient=self.objective.entropy_bonus != 0,
+            micro.temperature,
+            divergence=needs.divergence,
+            teacher=self._teacher_states(batch),
+            entropy_gradient=needs.entropy_gradient,
         )
         token_loss = self.objective.loss(batch, scores)
         weights = self.objective.reduction.weights(batch.loss_mask)
@@ -146,11 +142,11 @@ class PolicyModule(LightningModule):
         # Lightning divides by the accumulated batches, and processes are averaged; the count has covered both already.
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
-    def _teacher(self, batch: RolloutBatch) -> TeacherStates | None:
-        if batch.teacher_prompts is None:
+    def _teacher_states(self, batch: RolloutBatch) -> TeacherStates | None:
+        if batch.distillation is None:
             return None
         with self.teacher.scoring(self.policy) as model:
-            return model.teacher_states(batch.teacher_prompts, batch.completions, self.teacher.same_weights)
+            return model.teacher_states(batch.distillation.prompts, batch.completions, self.teacher.same_weights)
 
     def _log_tokens(self, values: dict[str, Tensor], mask: Tensor) -> None:
         means = {f"train/{name}": F.masked_mean(value, mask) for name, value in values.items()}
@@ -169,35 +165,22 @@ class PolicyModule(LightningModule):
         self.log("train/grad_norm", norm, on_step=False, on_epoch=True, batch_size=1)
 
     def on_train_epoch_end(self) -> None:
-        """Close the iteration: refresh the teacher, log the rollout's numbers."""
+        """Close the iteration: refresh the teacher."""
         self.teacher.after_iteration(self.policy, self.current_epoch)
-        seconds = time.perf_counter() - self.updates_started
-        self._log_iteration({**self.datamodule.latest_metrics, "perf/update_seconds": seconds})
-        optimizer = self.trainer.optimizers[0]
-        self.log("train/lr", optimizer.param_groups[0]["lr"])
-
-    def _log_iteration(self, metrics: dict[str, float]) -> None:
-        # A metric named "step" is what Lightning puts on the loggers' x-axis: iterations, not micro-batches.
-        self.log_dict({**metrics, "step": float(self.current_epoch + 1)})
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     # --- evaluation --------------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last evaluation."""
-        self.evaluation.start(self.datamodule.val_samples)
+        self.evaluation.start()
 
-    def validation_step(self, items: list[ValidationItem], batch_idx: int) -> None:
-        """Greedy and sampled completions of held-out problems, verified."""
-        data = self.datamodule
-        on_progress = data.watch("evaluation", len(items) * (1 + data.val_samples))
-        self.evaluation.update(items, data.collector, data.validation_seed, on_progress)
+    def validation_step(self, batch: ValidationBatch, batch_idx: int) -> None:
+        """Add verified completions of held-out problems."""
+        self.evaluation.update(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log accuracy and health over all processes."""
         iteration = 0 if self.trainer.sanity_checking else self.current_epoch + 1
+        # A metric named "step" is what Lightning puts on the loggers' x-axis: iterations, not micro-batches.
         self.log_dict({**self.evaluation.compute(), "step": float(iteration)})
-
-    @property
-    def datamodule(self) -> RolloutDataModule:
-        """The data of this run."""
-        return cast("RolloutDataModule", self.trainer.datamodule)  # type: ignore[attr-defined]

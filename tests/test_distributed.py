@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from rlsd_pl.policy import Policy
 from rlsd_pl.commands.runs import read_history
+from rlsd_pl.policy import Policy
 from tests.conftest import REPOSITORY
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from rlsd_pl import verifiers
-from rlsd_pl.lab.verifier import LabVerifier
 from rlsd_pl.commands.presets import CONFIGS
 from rlsd_pl.commands.runs import RUN_DIR_VARIABLE, read_history
+from rlsd_pl.lab.verifier import LabVerifier
 from rlsd_pl.verifiers.composite import RESERVED
 from tests.conftest import REPOSITORY
 

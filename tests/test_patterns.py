@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from rlsd_pl.callbacks.leakage import REFERENCES, LeakageDetection
 from rlsd_pl import patterns
+from rlsd_pl.callbacks.leakage import REFERENCES, LeakageDetection
 from rlsd_pl.contexts import RejectedSiblings
 from rlsd_pl.contexts.siblings import FINAL_ANSWER
 from rlsd_pl.objectives import RLSD

@@ -13,8 +13,8 @@ from lightning.pytorch import Trainer
 from rlsd_pl.engines import ScriptedEngine, TransformersEngine
 from rlsd_pl.errors import SetupError
 from rlsd_pl.objectives import CEPO, RLRT, RLSD, RLVR, SFT, Constant
-from rlsd_pl.rollout.order import ProblemOrder
 from rlsd_pl.patterns import TextPattern
+from rlsd_pl.rollout.order import ProblemOrder
 from rlsd_pl.rollout.sampler import Sampler
 from rlsd_pl.rollout.spans import span_mask, token_ends, touches
 from rlsd_pl.types import Problem, Rollout, Sampling, Status, Verdict

@@ -9,8 +9,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from rlsd_pl.callbacks.leakage import LeakageDetection, teacher_kl_sums
 from rlsd_pl import objectives
+from rlsd_pl.callbacks.leakage import LeakageDetection, teacher_kl_sums
 from rlsd_pl.contexts import RejectedSiblings
 from rlsd_pl.errors import SetupError
 from rlsd_pl.module import PolicyModule

@@ -24,14 +24,15 @@ from lightning.pytorch.cli import (
 )
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
+from rlsd_pl.commands.presets import chosen_presets, expand, expand_resumed, fail
+from rlsd_pl.commands.runs import CONFIG_FILE, RunFolder
+from rlsd_pl.callbacks.rollout_metrics import RolloutMetrics
 from rlsd_pl.contexts import Context
 from rlsd_pl.datamodule import RolloutDataModule
 from rlsd_pl.engines import Engine
 from rlsd_pl.errors import SetupError
 from rlsd_pl.module import PolicyModule
 from rlsd_pl.objectives import Objective
-from rlsd_pl.commands.presets import chosen_presets, expand, expand_resumed, fail
-from rlsd_pl.commands.runs import CONFIG_FILE, RunFolder
 from rlsd_pl.tasks.base import Task
 from rlsd_pl.teachers import Teacher
 from rlsd_pl.verifiers.base import Verifier
@@ -148,7 +149,7 @@ class FitCLI(PartsCLI):
                 settings["max_epochs"],
                 settings["check_val_every_n_epoch"],
             )
-        settings["callbacks"] = [*(settings.get("callbacks") or []), checkpoint]
+        settings["callbacks"] = [*(settings.get("callbacks") or []), RolloutMetrics(), checkpoint]
         return super().instantiate_trainer(default_root_dir=root, logger=[*loggers, *extra], **kwargs)
 
 

@@ -25,7 +25,7 @@ class Needs:
 
     Attributes:
         signals: fields of the batch that the collector fills in.
-        divergence: distribution term over the vocabulary; goes with ``Signal.DISTRIBUTION``. ``Credit`` has its weights.
+        divergence: distribution term over the vocabulary; goes with ``Signal.DISTRIBUTION``, weighted by ``Credit``.
         span: pattern in a completion's text whose tokens ``RolloutBatch.span`` marks.
         demonstrations: keys into ``Problem.privileged``; the first that a problem has is learnt from in place of the
             policy's own samples. Empty for every on-policy objective.

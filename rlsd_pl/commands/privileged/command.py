@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.progress import track
 
 from rlsd_pl.commands.cli import PartsCLI, quiet_libraries
-from rlsd_pl.errors import SetupError
 from rlsd_pl.commands.presets import expand, fail
 from rlsd_pl.commands.privileged.build import Builder, Record
 from rlsd_pl.commands.privileged.documents import Documents
 from rlsd_pl.commands.privileged.report import Coverage, stands_in
 from rlsd_pl.commands.privileged.solver_source import SolverSource
 from rlsd_pl.commands.privileged.sources import EndpointError, EndpointSource, EngineSource, Source
+from rlsd_pl.errors import SetupError
 from rlsd_pl.rollout.sampler import derive_seed
 from rlsd_pl.tasks.base import Task
 from rlsd_pl.tasks.table import TableTask
