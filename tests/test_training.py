@@ -197,13 +197,15 @@ def test_held_out_problems_need_no_privileged_text(tiny_model):
 
     watch = LeakageDetection()
     evaluated = {"max_epochs": 1, "limit_val_batches": 1.0, "callbacks": [watch]}
-    trained = train(tiny_model, RLSD(), task=Unexplained(), max_skipped_share=0.0, trainer=evaluated)
+    trained, rollouts = module(tiny_model, RLSD()), data(task=Unexplained(), max_skipped_share=0.0)
+    Trainer(**{**TRAINER, **evaluated}).fit(trained, rollouts)
     sampled = trained.evaluation.sampled
     assert [bool(group[0].problem.privileged) for group in sampled] == [True, False, True, False]
     explained = [group for group in sampled if group[0].problem.privileged]
-    expected = teacher_kl_sums(trained, explained)["teacher_kl"]
-    assert teacher_kl_sums(trained, sampled)["teacher_kl"] == pytest.approx(expected)
-    assert teacher_kl_sums(trained, [group for group in sampled if not group[0].problem.privileged]) == {}
+    expected = teacher_kl_sums(trained, rollouts, explained)["teacher_kl"]
+    assert teacher_kl_sums(trained, rollouts, sampled)["teacher_kl"] == pytest.approx(expected)
+    unexplained = [group for group in sampled if not group[0].problem.privileged]
+    assert teacher_kl_sums(trained, rollouts, unexplained) == {}
 
 
 def test_long_prompts_are_refused_with_the_setting_to_change(tiny_model):
@@ -233,6 +235,21 @@ def test_validation_measures_greedy_and_sampled_accuracy(tiny_model):
     assert measured["val/sampled_accuracy"] == pytest.approx(sum(flat) / 15)
     any_correct = [any(r.verdict.reward for r in group) for group in evaluation.sampled]
     assert measured["val/pass_at_3"] == pytest.approx(sum(any_correct) / 5)
+    assert {key for key in measured if key.startswith("val/pass_at_")} == {f"val/pass_at_{k}" for k in (1, 2, 3)}
+
+
+def test_held_out_problems_are_completed_with_the_weights_of_each_evaluation(tiny_model):
+    """The loader of the evaluation before training serves the first one after it, too."""
+
+    class Keep(Callback):
+        def on_validation_epoch_end(self, trainer, pl_module):
+            logprobs.append([c.completion.logprobs for c in pl_module.evaluation.greedy])
+
+    logprobs: list[list[tuple[float, ...]]] = []
+    trainer = {"limit_val_batches": 1.0, "num_sanity_val_steps": -1, "max_epochs": 2, "callbacks": [Keep()]}
+    train(tiny_model, RLVR(), trainer=trainer)
+    assert len(logprobs) == 3
+    assert logprobs[0] != logprobs[1] != logprobs[2]
 
 
 @pytest.mark.parametrize("objective", [RLVR(), objectives.SFT()], ids=["rlvr", "sft"])
