@@ -24,9 +24,9 @@ from lightning.pytorch.cli import (
 )
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
+from rlsd_pl.callbacks.rollout_metrics import RolloutMetrics
 from rlsd_pl.commands.presets import chosen_presets, expand, expand_resumed, fail
 from rlsd_pl.commands.runs import CONFIG_FILE, RunFolder
-from rlsd_pl.callbacks.rollout_metrics import RolloutMetrics
 from rlsd_pl.contexts import Context
 from rlsd_pl.datamodule import RolloutDataModule
 from rlsd_pl.engines import Engine
