@@ -32,7 +32,7 @@ def plot_credit_map(records: Sequence[Mapping[str, Any]], path: Path) -> Path | 
         return None
     norm = TwoSlopeNorm(0.0, -largest, largest)
     heights = [2 + len(_lines(record)) for record in records]
-    figure = Figure(figsize=(9, 0.21 * sum(heights) + 0.8), layout="constrained")
+    figure = Figure(figsize=(9, 0.21 * sum(heights) + 1.2), layout="constrained")
     axes = figure.add_subplot()
     axes.set(xlim=(0, COLUMNS), ylim=(sum(heights), -0.5))
     axes.set_axis_off()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rlsd_pl import functional as F
+from rlsd_pl.objectives import parts
 
 PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
 Groups = list[list[float | None]]
@@ -36,12 +36,12 @@ def leave_one_out(reward: float, valid: list[float], _: list[float]) -> float:
 
 
 CASES = {
-    F.group_normalized_advantages: lambda r, g, _: (r - statistics.fmean(g)) / (statistics.stdev(g) + 1e-6),
-    F.group_centered_advantages: lambda r, g, _: r - statistics.fmean(g),
-    F.leave_one_out_advantages: leave_one_out,
-    F.batch_normalized_advantages: lambda r, g, b: (r - statistics.fmean(g)) / (statistics.stdev(b) + 1e-6),
+    parts.GroupNormalized(): lambda r, g, _: (r - statistics.fmean(g)) / (statistics.stdev(g) + 1e-6),
+    parts.GroupCentered(): lambda r, g, _: r - statistics.fmean(g),
+    parts.LeaveOneOut(): leave_one_out,
+    parts.BatchNormalized(): lambda r, g, b: (r - statistics.fmean(g)) / (statistics.stdev(b) + 1e-6),
 }
-EVERY = pytest.mark.parametrize("advantages", CASES, ids=lambda f: f.__name__)
+EVERY = pytest.mark.parametrize("advantages", CASES, ids=lambda part: type(part).__name__)
 
 rewards_or_failed = st.one_of(st.none(), st.sampled_from([0.0, 0.25, 1.0]), st.floats(-3, 3, width=32))
 groups_of_four = st.lists(st.lists(rewards_or_failed, min_size=4, max_size=4), min_size=1, max_size=5)
@@ -112,10 +112,3 @@ def test_dtype_and_sign_are_kept(advantages: Callable[..., Tensor]):
         result = advantages(torch.tensor([[1.0, 0.0, 0.0]], dtype=dtype))
         assert result.dtype == dtype
         assert (result > 0).tolist() == [[True, False, False]]
-
-
-def test_signal_free_groups():
-    rewards = torch.tensor([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0], [0.0, math.nan]])
-    valid = torch.tensor([[True, True], [True, True], [True, False], [True, True]])
-    assert F.signal_free_groups(rewards, valid).tolist() == [True, False, True, False]
-    assert F.signal_free_groups(rewards[:2]).tolist() == [True, False]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rlsd_pl import functional as F
+from rlsd_pl.objectives import parts
 
 BETAS = [0.0, 0.3, 0.5, 1.0]
 MAX_TOKENS = 9
@@ -52,7 +53,7 @@ def random_logits() -> tuple[Tensor, Tensor]:
 def test_generalized_jsd_is_that_of_gkd(gkd_trainer: Any, beta: float):
     student, teacher = random_logits()
     theirs = gkd_trainer.generalized_jsd_loss(student, teacher, beta=beta, temperature=0.7, reduction="none").sum(-1)
-    assert_equal_losses_and_gradients(F.generalized_jsd(student / 0.7, teacher / 0.7, beta), theirs, student)
+    assert_equal_losses_and_gradients(parts.GeneralizedJSD(beta)(student / 0.7, teacher / 0.7), theirs, student)
 
 
 def test_gkd_leaves_the_teacher_attached_and_we_do_not(gkd_trainer: Any):
@@ -60,27 +61,26 @@ def test_gkd_leaves_the_teacher_attached_and_we_do_not(gkd_trainer: Any):
     teacher.requires_grad_()
     theirs = gkd_trainer.generalized_jsd_loss(student, teacher, reduction="sum")
     assert torch.autograd.grad(theirs, teacher)[0].any()
-    (gradient,) = torch.autograd.grad(F.generalized_jsd(student, teacher, 0.5).sum(), teacher, allow_unused=True)
+    (gradient,) = torch.autograd.grad(parts.GeneralizedJSD(0.5)(student, teacher).sum(), teacher, allow_unused=True)
     assert gradient is None
 
 
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize(
-    ("add_tail", "divergence"), [(True, F.topk_tail_jsd), (False, F.topk_renormalized_jsd)], ids=["tail", "no tail"]
+    ("add_tail", "divergence"), [(True, parts.TopKTail), (False, parts.TopKRenormalized)], ids=["tail", "no tail"]
 )
-def test_topk_divergences_are_those_of_sdpo(sdpo: Any, add_tail: bool, divergence: Callable[..., Tensor], beta: float):
+def test_topk_divergences_are_those_of_sdpo(sdpo: Any, add_tail: bool, divergence: type, beta: float):
     student, teacher = random_logits()
     theirs = sdpo.compute_topk_self_distillation_loss(
         student, teacher, distillation_topk=5, distillation_alpha=beta, distillation_add_tail=add_tail
     )
-    ours = divergence(student, teacher, F.topk_indices(student, 5), beta)
-    assert_equal_losses_and_gradients(ours, theirs, student)
+    assert_equal_losses_and_gradients(divergence(beta, k=5)(student, teacher), theirs, student)
 
 
 def test_of_a_certain_student_our_tail_is_exact_and_theirs_is_floored(sdpo: Any):
     student, teacher = torch.tensor([[20.0, 19.0, 18.0, -3.0, -3.0]]), torch.tensor([[1.0, 0.0, 0.0, 1.0, 1.0]])
-    exact = F.topk_tail_jsd(student.double(), teacher.double(), F.topk_indices(student, 3), 0.0)
-    ours = F.topk_tail_jsd(student, teacher, F.topk_indices(student, 3), 0.0)
+    exact = parts.TopKTail(0.0, 3)(student.double(), teacher.double())
+    ours = parts.TopKTail(0.0, 3)(student, teacher)
     theirs = sdpo.compute_topk_self_distillation_loss(
         student, teacher, distillation_topk=3, distillation_alpha=0.0, distillation_add_tail=True
     )
@@ -88,21 +88,21 @@ def test_of_a_certain_student_our_tail_is_exact_and_theirs_is_floored(sdpo: Any)
     assert (theirs.double() - exact).abs().item() > 1
 
 
-def test_sampled_distillation_is_reinforce_on_distillation_credit(sdpo: Any):
+def test_sampled_distillation_is_reinforce_on_the_evidence(sdpo: Any):
     student, teacher = random_logits()
     ids = torch.arange(20) % 30
     theirs = sdpo.compute_sampled_token_self_distillation_loss(
         student[None], teacher[None], ids[None], distillation_alpha=1.0
     )
     policy, reference = (logits.log_softmax(-1).gather(-1, ids[:, None]).T for logits in (student, teacher))
-    ours = F.reinforce_loss(policy, F.distillation_credit(reference, policy))
+    ours = parts.Reinforce()(policy, policy, F.evidence_delta(reference, policy), torch.ones_like(policy))
     assert_equal_losses_and_gradients(ours, theirs, student)
 
 
 def test_truncated_importance_weights_are_those_of_sdpo(sdpo: Any):
     policy, old, *_ = random_batch()
     theirs = sdpo.apply_importance_sampling_clipping(torch.ones_like(policy), policy, old, 2.0)
-    torch.testing.assert_close(F.truncated_importance_weights(policy, old, 2.0), theirs)
+    torch.testing.assert_close(parts.TruncatedImportance(2.0)(policy, old), theirs)
 
 
 def random_batch() -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -155,52 +155,52 @@ def trl_loss(trainer: Any, loss_type: str, level: str = "token", beta: float = 0
 
 def test_grpo_is_ppo_clip_with_sequence_means(grpo_trainer: Any):
     policy, old, _, advantages, mask = batch = random_batch()
-    loss = F.ppo_clip_loss(policy, old, advantages.unsqueeze(1))
-    ours = F.reduce(loss, F.sequence_mean_weights(mask), F.sequence_count(mask))
+    loss = parts.PPOClip()(policy, old, advantages.unsqueeze(1), mask)
+    ours = parts.SequenceMean()(loss, mask)
     assert_equal_losses_and_gradients(ours, trl_loss(grpo_trainer, "grpo")(*batch), policy)
 
 
 @pytest.mark.parametrize("loss_type", ["bnpo", "dapo"])
 def test_bnpo_and_dapo_are_ppo_clip_with_token_means(grpo_trainer: Any, loss_type: str):
     policy, old, _, advantages, mask = batch = random_batch()
-    loss = F.ppo_clip_loss(policy, old, advantages.unsqueeze(1))
-    ours = F.reduce(loss, F.token_mean_weights(mask), F.token_count(mask))
+    loss = parts.PPOClip()(policy, old, advantages.unsqueeze(1), mask)
+    ours = parts.TokenMean()(loss, mask)
     assert_equal_losses_and_gradients(ours, trl_loss(grpo_trainer, loss_type)(*batch), policy)
 
 
 def test_dr_grpo_is_ppo_clip_over_the_token_limit(grpo_trainer: Any):
     policy, old, _, advantages, mask = batch = random_batch()
-    loss = F.ppo_clip_loss(policy, old, advantages.unsqueeze(1))
-    ours = F.reduce(loss, F.sequence_sum_weights(mask, MAX_TOKENS), F.sequence_count(mask))
+    loss = parts.PPOClip()(policy, old, advantages.unsqueeze(1), mask)
+    ours = parts.SequenceSum(MAX_TOKENS)(loss, mask)
     assert_equal_losses_and_gradients(ours, trl_loss(grpo_trainer, "dr_grpo")(*batch), policy)
 
 
 def test_delta_is_the_dual_clip(grpo_trainer: Any):
     policy, old, _, advantages, mask = batch = random_batch()
-    loss = F.dual_clip_ppo_loss(policy, old, advantages.unsqueeze(1), dual_clip=1.4)
-    ours = F.reduce(loss, F.token_mean_weights(mask), F.token_count(mask))
+    loss = parts.DualClip(dual_clip=1.4)(policy, old, advantages.unsqueeze(1), mask)
+    ours = parts.TokenMean()(loss, mask)
     assert_equal_losses_and_gradients(ours, trl_loss(grpo_trainer, "dapo", delta=1.4)(*batch), policy)
 
 
 def test_cispo_with_their_cap_as_one_plus_ours(grpo_trainer: Any):
     # TRL's epsilon_high is the cap itself; here the cap is 1 + epsilon_high, as in the paper's clip.
     policy, old, _, advantages, mask = batch = random_batch()
-    loss = F.cispo_loss(policy, old, advantages.unsqueeze(1), epsilon_high=0.2)
-    ours = F.reduce(loss, F.token_mean_weights(mask), F.token_count(mask))
+    loss = parts.CISPO(epsilon_high=0.2)(policy, old, advantages.unsqueeze(1), mask)
+    ours = parts.TokenMean()(loss, mask)
     assert_equal_losses_and_gradients(ours, trl_loss(grpo_trainer, "cispo", epsilon_high=1.2)(*batch), policy)
 
 
 def test_gspo_is_their_sequence_level(grpo_trainer: Any):
     policy, old, _, advantages, mask = batch = random_batch()
-    loss = F.gspo_loss(policy, old, advantages.unsqueeze(1), mask, 0.2, 0.28)
-    ours = F.reduce(loss, F.sequence_mean_weights(mask), F.sequence_count(mask))
+    loss = parts.GSPO(0.2, 0.28)(policy, old, advantages.unsqueeze(1), mask)
+    ours = parts.SequenceMean()(loss, mask)
     assert_equal_losses_and_gradients(ours, trl_loss(grpo_trainer, "grpo", level="sequence")(*batch), policy)
 
 
 def test_their_reference_penalty_is_k3(grpo_trainer: Any):
     policy, old, reference, advantages, mask = batch = random_batch()
-    loss = F.ppo_clip_loss(policy, old, advantages.unsqueeze(1)) + 0.3 * F.kl_k3(policy, reference)
-    ours = F.reduce(loss, F.token_mean_weights(mask), F.token_count(mask))
+    loss = parts.PPOClip()(policy, old, advantages.unsqueeze(1), mask) + 0.3 * parts.K3()(policy, reference)
+    ours = parts.TokenMean()(loss, mask)
     assert_equal_losses_and_gradients(ours, trl_loss(grpo_trainer, "dapo", beta=0.3)(*batch), policy)
 
 
@@ -209,8 +209,8 @@ def test_they_count_completions_without_a_token_and_we_do_not(grpo_trainer: Any)
     policy, old, reference, advantages, mask = random_batch()
     mask = torch.cat([mask[:3], torch.zeros_like(mask[:1])])
     theirs = trl_loss(grpo_trainer, "grpo")(policy, old, reference, advantages, mask)
-    loss = F.ppo_clip_loss(policy, old, advantages.unsqueeze(1))
-    ours = F.reduce(loss, F.sequence_mean_weights(mask), F.sequence_count(mask))
+    loss = parts.PPOClip()(policy, old, advantages.unsqueeze(1), mask)
+    ours = parts.SequenceMean()(loss, mask)
     torch.testing.assert_close(theirs, ours * 3 / 4)
 
 
@@ -220,5 +220,5 @@ def test_they_add_more_to_the_standard_deviation_than_we_do(grpo_trainer: Any):
     for scale, difference in ((1.0, 3e-4), (1e-3, 0.3)):
         rewards = scale * torch.tensor([[1.0, 0, 0, 1, 0, 0, 0, 0]])
         theirs = (rewards - rewards.mean()) / (rewards.std() + 1e-4)
-        assert ((F.group_normalized_advantages(rewards) / theirs - 1).abs() < difference).all()
-    assert (F.group_normalized_advantages(rewards) / theirs - 1).min() > 0.1
+        assert ((parts.GroupNormalized()(rewards) / theirs - 1).abs() < difference).all()
+    assert (parts.GroupNormalized()(rewards) / theirs - 1).min() > 0.1
