@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from rlsd_pl.lab import ChainTask as ChainTask
     from rlsd_pl.lab import LabVerifier as LabVerifier
     from rlsd_pl.module import PolicyModule as PolicyModule
-    from rlsd_pl.objectives import GRPOWithOPSD as GRPOWithOPSD
     from rlsd_pl.objectives import OPSD as OPSD
     from rlsd_pl.objectives import RLSD as RLSD
     from rlsd_pl.objectives import RLVR as RLVR
+    from rlsd_pl.objectives import GRPOWithOPSD as GRPOWithOPSD
     from rlsd_pl.policy import LoRA as LoRA
     from rlsd_pl.tasks import TableTask as TableTask
     from rlsd_pl.teachers import LiveTeacher as LiveTeacher

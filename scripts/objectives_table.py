@@ -24,10 +24,10 @@ import torch
 import yaml
 from torch.profiler import ProfilerActivity, profile
 
-from rlsd_pl.functional import mean_interval
 from rlsd_pl.commands.plots import plot_comparison
 from rlsd_pl.commands.presets import CONFIGS, available, description
 from rlsd_pl.commands.runs import RUN_DIR_VARIABLE, read_history
+from rlsd_pl.functional import mean_interval
 
 PAGE = CONFIGS.parent / "docs" / "objectives.md"
 SEEDS = (0, 1, 2, 3, 4)

@@ -15,11 +15,11 @@ from lightning.pytorch import Trainer
 
 from rlsd_pl import objectives as o
 from rlsd_pl.commands.cli import fit
+from rlsd_pl.commands.presets import available
+from rlsd_pl.commands.runs import RUN_DIR_VARIABLE, read_history
 from rlsd_pl.contexts import RejectedSiblings, SuccessfulSibling
 from rlsd_pl.engines import demonstrate
-from rlsd_pl.commands.presets import available
 from rlsd_pl.rollout.collector import RolloutCollector
-from rlsd_pl.commands.runs import RUN_DIR_VARIABLE, read_history
 from rlsd_pl.teachers import FrozenTeacher, LiveTeacher
 from rlsd_pl.types import PaddedTokens, RolloutBatch, Sampling, Signal, TokenScores
 from tests.conftest import REPOSITORY

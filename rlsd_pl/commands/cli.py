@@ -38,7 +38,7 @@ from rlsd_pl.module import PolicyModule
 from rlsd_pl.objectives import Objective
 from rlsd_pl.tasks.base import Task
 from rlsd_pl.teachers import Teacher
-from rlsd_pl.trainer import LOOP, SHOWN, WRITTEN, run_loggers, with_checkpoint
+from rlsd_pl.trainer import LOOP, SHOWN, WRITTEN, run_loggers, with_required
 from rlsd_pl.verifiers.base import Verifier
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class FitCLI(PartsCLI):
                 settings["max_epochs"],
                 settings["check_val_every_n_epoch"],
             )
-        settings["callbacks"] = with_checkpoint(settings.get("callbacks") or [], root)
+        settings["callbacks"] = with_required(settings.get("callbacks") or [], root)
         return super().instantiate_trainer(default_root_dir=root, logger=[*run_loggers(root), *extra], **kwargs)
 
 

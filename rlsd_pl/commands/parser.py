@@ -113,7 +113,7 @@ def is_text(kind: Any) -> bool:
 
 
 def entries(kind: Any) -> Any:
-    """The type of the values of ``dict[str, VALUE]`` or ``dict[str, VALUE] | None``; ``None`` for what is no mapping."""
+    """The type of a mapping's values, also of one that may be ``None``; ``None`` for what is no mapping."""
     for member in alternatives(kind):
         origin = get_origin(member)
         if isinstance(origin, type) and issubclass(origin, Mapping):
@@ -153,4 +153,3 @@ def joined(arguments: Sequence[str]) -> list[str]:
         else:
             result.append(argument)
     return result
-

@@ -15,7 +15,10 @@ ABSTRACT = re.compile(r"^Expected an instantiatable class, but (\S+) is abstract
 KIND = re.compile(r"^Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.*)\]|member of <enum '\w+'>: \{(.*)\})")
 UNKNOWN = re.compile(r"Option '([^']+)' is not accepted")
 REQUIRED = re.compile(r"^the following arguments are required: (.*)$")
-NOISE = ("Does not validate against", "Subtypes:", "Errors:", "Given value type:", "Expected a path but", "Subclass types")
+NOISE = (
+    *("Does not validate against", "Subtypes:", "Errors:", "Given value type:", "Expected a path but"),
+    "Subclass types",
+)
 COMPOSED = ("Namespace(", "NestedArg(", "{")
 """Beginnings of values that are no single thing that somebody typed."""
 

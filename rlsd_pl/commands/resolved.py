@@ -61,12 +61,13 @@ def resolved_lines(config: Namespace, composition: Composition, objective: objec
         lines["template"] = Line("template", shortened(template), source(composition, "context.template"))
     adapted = f", LoRA rank {config['model.lora.r']}" if config["model.lora.r"] else ""
     lines["model"] = Line("model", config["model.name_or_path"] + adapted, source(composition, "model.name_or_path"))
-    for name in ("lr", "weight_decay"):
+    for name, label in (("lr", "learning rate"), ("weight_decay", "weight decay")):
         value = config["optimizer"].init_args.get(name)
-        lines[name] = Line(name.replace("lr", "learning rate").replace("_", " "), str(value), source(composition, f"optimizer.{name}"))
+        lines[name] = Line(label, str(value), source(composition, f"optimizer.{name}"))
     size = f"{config['data.prompts_per_rollout']} prompts x {config['data.group_size']}"
     lines["rollout"] = Line("rollout", size, sources(composition, "data.prompts_per_rollout", "data.group_size"))
-    lines["iterations"] = Line("iterations", str(config["trainer.max_epochs"]), source(composition, "trainer.max_epochs"))
+    iterations = "trainer.max_epochs"
+    lines["iterations"] = Line("iterations", str(config[iterations]), source(composition, iterations))
     return [lines[name] for name in ORDER if name in lines]
 
 
@@ -137,4 +138,3 @@ def show_resolved(config: Namespace, composition: Composition, objective: object
     console.print(table)
     if config["model.lora.r"] and source(composition, "optimizer.lr") == "default.yaml":
         console.print(ADAPTER_HINT, soft_wrap=True)
-

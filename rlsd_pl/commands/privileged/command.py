@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import track
 
 from rlsd_pl.commands.cli import PartsCLI, quiet_libraries
-from rlsd_pl.commands.reasons import readable
 from rlsd_pl.commands.help import fail
 from rlsd_pl.commands.presets import expand
 from rlsd_pl.commands.privileged.build import Builder, Record
@@ -20,6 +19,7 @@ from rlsd_pl.commands.privileged.documents import Documents
 from rlsd_pl.commands.privileged.report import Coverage, stands_in
 from rlsd_pl.commands.privileged.solver_source import SolverSource
 from rlsd_pl.commands.privileged.sources import EndpointError, EndpointSource, EngineSource, Source
+from rlsd_pl.commands.reasons import readable
 from rlsd_pl.errors import SetupError
 from rlsd_pl.rollout.sampler import derive_seed
 from rlsd_pl.tasks.base import Task
