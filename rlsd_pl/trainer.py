@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from rlsd_pl import callbacks
+from rlsd_pl.callbacks import RolloutMetrics
 
 LOOP: dict[str, Any] = {
     "reload_dataloaders_every_n_epochs": 1,
@@ -36,18 +38,20 @@ def rollout_trainer(run_dir: str | Path | None = None, max_iterations: int = 200
         run_dir: where logs, checkpoints, sample rollouts, the learning curve and the exported model go; without one
             nothing is written.
         max_iterations: rollouts, each with its updates.
-        settings: of :class:`lightning.pytorch.Trainer`. ``callbacks`` replaces the default ones (but for the checkpoint
-            after each iteration), ``logger`` the CSV and TensorBoard ones.
+        settings: of :class:`lightning.pytorch.Trainer`. ``callbacks`` replaces the default ones (but for the metrics of
+            rollouts and the checkpoint after each iteration), ``logger`` the CSV and TensorBoard ones.
     """
     given = {**LOOP, "max_epochs": max_iterations, **settings}
-    if given.get("callbacks") is None:
-        given["callbacks"] = default_callbacks(writing=run_dir is not None)
-    elif isinstance(given["callbacks"], Callback):
-        given["callbacks"] = [given["callbacks"]]
-    if run_dir is None:
+    folder = None if run_dir is None else Path(run_dir)
+    chosen = given.get("callbacks")
+    if chosen is None:
+        chosen = default_callbacks(writing=folder is not None)
+    elif isinstance(chosen, Callback):
+        chosen = [chosen]
+    given["callbacks"] = with_required(chosen, folder, given.get("enable_checkpointing"))
+    if folder is None:
         return Trainer(**{"logger": False, "enable_checkpointing": False, **given})
-    given["callbacks"] = with_checkpoint(given["callbacks"], Path(run_dir), given.get("enable_checkpointing"))
-    return Trainer(**{"default_root_dir": run_dir, "logger": run_loggers(Path(run_dir)), **given})
+    return Trainer(**{"default_root_dir": folder, "logger": run_loggers(folder), **given})
 
 
 def default_callbacks(writing: bool = True) -> list[Callback]:
@@ -60,11 +64,21 @@ def run_loggers(run_dir: Path) -> list[Logger]:
     return [CSVLogger(run_dir, name="csv"), TensorBoardLogger(run_dir, name="tensorboard")]
 
 
-def with_checkpoint(given: list[Callback], run_dir: Path, enabled: bool | None = True) -> list[Callback]:
-    """The callbacks and one that saves the newest iteration, unless there is one or checkpoints are off."""
-    if enabled is False or any(isinstance(callback, Checkpoint) for callback in given):
-        return given
-    return [*given, run_checkpoint(run_dir)]
+def with_required(given: Sequence[Callback], run_dir: Path | None, checkpoints: bool | None = True) -> list[Callback]:
+    """The callbacks, one that logs each rollout, and one that saves the newest iteration; what is there stays.
+
+    Args:
+        run_dir: no checkpoints without one.
+        checkpoints: False for none.
+    """
+    required: list[Callback] = [] if _any(given, RolloutMetrics) else [RolloutMetrics()]
+    if run_dir is not None and checkpoints is not False and not _any(given, Checkpoint):
+        required.append(run_checkpoint(run_dir))
+    return [*given, *required]
+
+
+def _any(callbacks: Sequence[Callback], kind: type[Callback]) -> bool:
+    return any(isinstance(callback, kind) for callback in callbacks)
 
 
 def run_checkpoint(run_dir: Path) -> ModelCheckpoint:
