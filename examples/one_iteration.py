@@ -2,7 +2,7 @@
 
     python examples/one_iteration.py
 
-Everything that ``scripts/fit.py`` does in an epoch happens here in the same order, on the embedded lab, without Lightning.
+Everything that ``scripts/fit.py`` does in an epoch happens here in the same order, without Lightning.
 Shapes: P prompts, G completions for each, B = P * G, T completion tokens.
 """
 

@@ -18,8 +18,8 @@ Row = tuple[int, Sequence[int]]
 """Index of the prompt and its token ids."""
 
 NOT_FINITE = (
-    "The policy's logits are not finite while sampling, so its weights are of no use. Resume from an earlier checkpoint "
-    "with a lower --optimizer.lr, or check the model folder."
+    "The policy's logits are not finite while sampling, so its weights are of no use. Resume from an earlier "
+    "checkpoint with a lower --optimizer.lr, or check the model folder."
 )
 
 
