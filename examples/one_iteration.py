@@ -66,8 +66,7 @@ def main() -> None:
 def update(policy: Policy, objective: RLSD, optimizer: torch.optim.Optimizer, batch: RolloutBatch) -> None:
     scores = policy(batch.prompts, batch.completions, SAMPLING.temperature)
     loss = objective.loss(batch, scores).loss  # [B, T]
-    weights, count = objective.reduction.weights(batch.loss_mask), objective.reduction.count(batch.loss_mask)
-    (weights * loss).sum().div(count).backward()
+    objective.reduction(loss, batch.loss_mask).backward()
     torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()
