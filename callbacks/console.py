@@ -1,4 +1,4 @@
-"""What a person sees of a run: progress of rollouts and updates, a line per iteration, a table at the end."""
+"""What a run shows: progress of rollouts and updates, a line per iteration, a table at the end."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from rlsd_pl.datamodule import RolloutDataModule
-from rlsd_pl.engines import OnProgress
 from rlsd_pl.commands.runs import read_history
+from rlsd_pl.datamodule import RolloutDataModule
+from rlsd_pl.rollout.sampler import Progress as Completed
 
 COLUMNS = {
     "iter": ("iteration", "{:.0f}"),
@@ -23,7 +23,7 @@ COLUMNS = {
     "sampled": ("val/sampled_accuracy", "{:.3f}"),
     "length": ("rollout/length", "{:.1f}"),
     "hollow": ("rollout/hollow", "{:.3f}"),
-    "lambda": ("credit/lambda", "{:.2f}"),
+    "strength": ("credit/strength", "{:.2f}"),
     "clip": ("credit/clip_fraction", "{:.3f}"),
     "entropy": ("train/entropy", "{:.3f}"),
     "tokens/s": ("perf/generated_tokens_per_second", "{:.0f}"),
@@ -61,29 +61,25 @@ class ConsoleReport(ProgressBar):
         self._enabled = False
 
     def enable(self) -> None:
-        """See :meth:`disable`."""
         self._enabled = True
 
     # --- bars --------------------------------------------------------------------------------------------------------
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Watch what the data module samples."""
+        """Show what the data module samples."""
         super().setup(trainer, pl_module, stage)
         data = getattr(trainer, "datamodule", None)
         if self._enabled and trainer.is_global_zero and isinstance(data, RolloutDataModule):
-            data.watch = self._watch
+            data.on_progress = self._completed
             self.started = time.perf_counter()
             self.progress.start()
 
-    def _watch(self, what: str, completions: int) -> OnProgress:
-        bar = self._bar(what, completions)
-
-        def advance(finished: int) -> None:
-            self.progress.advance(bar, finished)
-            if self.progress.tasks[self.progress.task_ids.index(bar)].finished:
-                self.progress.update(bar, visible=False)
-
-        return advance
+    def _completed(self, progress: Completed) -> None:
+        bar = self.bars.get(progress.phase)
+        if bar is None or self.progress.tasks[self.progress.task_ids.index(bar)].finished:
+            bar = self._bar(progress.phase, progress.total)
+        done = progress.finished == progress.total
+        self.progress.update(bar, completed=progress.finished, total=progress.total, visible=not done)
 
     def _bar(self, what: str, total: int) -> TaskID:
         iteration = self.trainer.current_epoch + 1
@@ -166,7 +162,7 @@ class ConsoleReport(ProgressBar):
         )
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave the terminal whole, and say how to go on."""
+        """Stop the bars, and say how to resume."""
         if not self._shown(trainer):
             return
         self.progress.stop()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from rlsd_pl.datamodule import RolloutDataModule
 from rlsd_pl.distributed import global_means
 from rlsd_pl.module import PolicyModule
 from rlsd_pl.patterns import TextPattern
@@ -31,13 +32,13 @@ class LeakageDetection(Callback):
 
     Logs, all on the sampled held-out completions (greedy ones where none are sampled):
         leakage/hollow_rate: answers that their own steps do not yield; only where the verifier can tell (the lab).
-        leakage/reference_rate: completions with a phrase that refers to unseen material and that the prompt lacks.
+        leakage/phrase_rate: completions with a phrase that refers to unseen material and that the prompt lacks.
         leakage/length_drift: relative change of the mean length since the first evaluation.
         leakage/teacher_kl: mean of log P_S(y | x) - log P_T(y | x, r) over tokens, nats: KL(S || T) by sampling.
 
     Args:
         patterns: regular expressions, case-insensitive.
-        max_hollow_rate, max_reference_rate, max_length_drift: thresholds; crossing one warns once. The drift counts in
+        max_hollow_rate, max_phrase_rate, max_length_drift: thresholds; crossing one warns once. The drift counts in
             both directions.
     """
 
@@ -45,13 +46,13 @@ class LeakageDetection(Callback):
         self,
         patterns: Sequence[str] = REFERENCES,
         max_hollow_rate: float = 0.2,
-        max_reference_rate: float = 0.05,
+        max_phrase_rate: float = 0.05,
         max_length_drift: float = 0.5,
     ) -> None:
         self.pattern = TextPattern("(?i)" + "|".join(f"(?:{p})" for p in patterns), "patterns")
         self.thresholds = {
             "hollow_rate": max_hollow_rate,
-            "reference_rate": max_reference_rate,
+            "phrase_rate": max_phrase_rate,
             "length_drift": max_length_drift,
         }
         self.first_length: float | None = None
@@ -62,7 +63,6 @@ class LeakageDetection(Callback):
         return {"first_length": self.first_length, "warned": sorted(self.warned)}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """See :meth:`state_dict`."""
         self.first_length, self.warned = state_dict["first_length"], set(state_dict["warned"])
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -70,7 +70,9 @@ class LeakageDetection(Callback):
         assert isinstance(pl_module, PolicyModule)
         evaluation = pl_module.evaluation
         rollouts = [r for group in evaluation.sampled for r in group] or evaluation.greedy
-        measured = global_means({**self._text_sums(rollouts), **teacher_kl_sums(pl_module, evaluation.sampled)})
+        data: RolloutDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        kl = teacher_kl_sums(pl_module, data, evaluation.sampled)
+        measured = global_means({**self._text_sums(rollouts), **kl})
         length = measured.pop("length")
         self.first_length = self.first_length or length
         measured["length_drift"] = length / self.first_length - 1
@@ -93,7 +95,7 @@ class LeakageDetection(Callback):
         refers = [self.refers_to_unseen(r) for r in rollouts]
         hollow = [r.verdict.metrics["hollow"] for r in rollouts if "hollow" in r.verdict.metrics]
         return {
-            "reference_rate": (float(sum(refers)), count),
+            "phrase_rate": (float(sum(refers)), count),
             "length": (float(sum(len(r.completion.token_ids) for r in rollouts)), count),
             "hollow_rate": (sum(hollow), float(len(hollow))),
         }
@@ -105,7 +107,9 @@ class LeakageDetection(Callback):
 
 
 @torch.no_grad()
-def teacher_kl_sums(module: PolicyModule, groups: Sequence[Sequence[Rollout]]) -> dict[str, tuple[float, float]]:
+def teacher_kl_sums(
+    module: PolicyModule, data: RolloutDataModule, groups: Sequence[Sequence[Rollout]]
+) -> dict[str, tuple[float, float]]:
     """Sum of log P_S - log P_T over the tokens of one sample per problem, with the run's own teacher and context.
 
     Nothing without samples (greedy completions say nothing of an expectation) or without privileged text anywhere. A
@@ -118,5 +122,5 @@ def teacher_kl_sums(module: PolicyModule, groups: Sequence[Sequence[Rollout]]) -
     anywhere = global_means({"shown": (float(shown), float(len(rollouts)))}).get("shown", 0.0)
     if not anywhere or not rollouts:
         return {}
-    delta, mask = module.datamodule.collector.evidence(rollouts)
+    delta, mask = data.collector.evidence(rollouts)
     return {"teacher_kl": (-float(delta[mask].sum()), float(mask.sum()))}

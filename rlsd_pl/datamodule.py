@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -15,44 +15,17 @@ from torch.utils.data import DataLoader, Dataset
 from rlsd_pl.distributed import global_means, global_sum
 from rlsd_pl.engines import Engine
 from rlsd_pl.errors import SetupError
-from rlsd_pl.rollout.order import ProblemOrder
+from rlsd_pl.learner import Learner
+from rlsd_pl.rollout.checks import ProblemCheck
 from rlsd_pl.rollout.collector import RolloutCollector, RolloutSet
-from rlsd_pl.rollout.checks import RowCheck
-from rlsd_pl.rollout.sampler import Sampler, Watch, derive_seed, watch_nothing
+from rlsd_pl.rollout.order import ProblemOrder
+from rlsd_pl.rollout.sampler import OnProgress, Sampler, derive_seed, ignore_progress
 from rlsd_pl.rollout.scorer import Scorer
 from rlsd_pl.tasks.base import Split, Task
-from rlsd_pl.types import Problem, RolloutBatch, Sampling
+from rlsd_pl.types import MicroBatch, Problem, RolloutBatch, Sampling, ValidationBatch
 from rlsd_pl.verifiers.base import Verifier
 
-if TYPE_CHECKING:
-    from rlsd_pl.module import PolicyModule
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """One forward and backward.
-
-    Attributes:
-        batch: some rows of the rollout, padding trimmed.
-        loss_count: the reduction's divisor, counted over the whole optimizer batch: all micro-batches, all processes.
-    """
-
-    batch: RolloutBatch
-    loss_count: float
-
-    def to(self, device: torch.device | str) -> MicroBatch:
-        """The same on another device."""
-        return MicroBatch(self.batch.to(device), self.loss_count)
-
-
-@dataclass(frozen=True)
-class ValidationItem:
-    """A held-out problem; ``counted`` is False for one that only keeps all processes at the same number of steps."""
-
-    problem: Problem
-    counted: bool = True
 
 
 class ListDataset(Dataset[T]):
@@ -66,6 +39,24 @@ class ListDataset(Dataset[T]):
 
     def __getitem__(self, index: int) -> T:
         return self.items[index]
+
+
+class HeldOutDataset(Dataset[ValidationBatch]):
+    """One batch: this process's held-out problems, completed when the batch is read, with the weights of that moment.
+
+    Not earlier: Lightning keeps the loader from the evaluation before training for the first one after it.
+    """
+
+    def __init__(self, data: RolloutDataModule, problems: Sequence[Problem], counted: int) -> None:
+        self.data, self.problems, self.counted = data, problems, counted
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> ValidationBatch:
+        if index:
+            raise IndexError(index)
+        return self.data.complete(self.problems, self.counted)
 
 
 class RolloutDataModule(LightningDataModule):
@@ -89,8 +80,8 @@ class RolloutDataModule(LightningDataModule):
         val_samples: sampled completions per held-out problem, for avg@k and pass@k; 0 skips sampling.
         max_error_share: share of completions that the verifier may fail on before the run stops.
         max_skipped_share: share of unusable rows in the data above which the run does not start.
-        max_refills: dynamic sampling (DAPO, 2503.14476): most rounds in which groups whose rewards are all equal are
-            replaced by groups of new problems; 0 switches it off.
+        max_resampling_rounds: dynamic sampling (DAPO, 2503.14476): most rounds in which zero-variance groups, whose
+            rewards are all equal, are replaced by groups of new problems; 0 switches it off.
         seed: of problem order and sampling.
     """
 
@@ -112,7 +103,7 @@ class RolloutDataModule(LightningDataModule):
         val_samples: int = 4,
         max_error_share: float = 0.05,
         max_skipped_share: float = 0.2,
-        max_refills: int = 0,
+        max_resampling_rounds: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -125,7 +116,7 @@ class RolloutDataModule(LightningDataModule):
             ("max_completion_tokens", max_completion_tokens, 1),
             ("val_problems", val_problems, 1),
             ("val_samples", val_samples, 0),
-            ("max_refills", max_refills, 0),
+            ("max_resampling_rounds", max_resampling_rounds, 0),
         ]:
             if value < least:
                 raise ValueError(f"Got data.{name}={value}; expected a whole number of at least {least}.")
@@ -143,10 +134,10 @@ class RolloutDataModule(LightningDataModule):
         self.sampling = Sampling(max_completion_tokens, group_size, temperature, top_p, top_k)
         self.val_problems, self.val_samples = val_problems, val_samples
         self.max_error_share, self.max_skipped_share = max_error_share, max_skipped_share
-        self.max_refills = max_refills
+        self.max_resampling_rounds = max_resampling_rounds
         self.seed = seed
         self.usable: dict[Split, list[int] | None] = {}
-        self.watch: Watch = watch_nothing
+        self.on_progress: OnProgress = ignore_progress
         self.latest: RolloutSet | None = None
         self.latest_metrics: dict[str, float] = {}
 
@@ -156,10 +147,10 @@ class RolloutDataModule(LightningDataModule):
         """Check every row that could be used, and that the Trainer fits a rollout loop."""
         if stage == "fit":
             self._check_trainer()
-        rows = RowCheck(self.task, self.verifier, self._module, self.max_prompt_tokens, self.max_skipped_share)
+        checks = ProblemCheck(self.task, self.verifier, self._learner, self.max_prompt_tokens, self.max_skipped_share)
         for split in ("train", "val") if stage == "fit" else ("val",):
             if split not in self.usable:
-                self.usable[split] = rows.usable(split)
+                self.usable[split] = checks.usable(split)
 
     def _check_trainer(self) -> None:
         trainer = self._trainer
@@ -167,7 +158,7 @@ class RolloutDataModule(LightningDataModule):
         if reload_every != 1:
             raise SetupError(
                 f"Got trainer.reload_dataloaders_every_n_epochs={reload_every}; expected 1, or the first "
-                "rollout would be trained on for ever."
+                "rollout would be reused in every epoch."
             )
         if trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
             raise SetupError(
@@ -178,11 +169,11 @@ class RolloutDataModule(LightningDataModule):
                 f"Got data.prompts_per_rollout={self.prompts_per_rollout} on {trainer.world_size} processes; expected "
                 "a multiple, because a group stays on one process."
             )
-        demonstrations = self._module.objective.demonstrations
-        if demonstrations and self.max_refills:
+        demonstrations = self._learner.objective.needs.demonstrations
+        if demonstrations and self.max_resampling_rounds:
             raise SetupError(
-                f"Got data.max_refills={self.max_refills} for an objective that learns from demonstrations; expected "
-                "0: a group of one never has a signal."
+                f"Got data.max_resampling_rounds={self.max_resampling_rounds} for an objective that "
+                "learns from demonstrations; expected 0: a group of one has zero variance."
             )
         per_prompt = 1 if demonstrations else self.group_size
         local = self.prompts_per_rollout // trainer.world_size * per_prompt
@@ -203,7 +194,6 @@ class RolloutDataModule(LightningDataModule):
             self.order.problems(iteration),
             iteration,
             derive_seed(self.seed, "rollout", iteration, self._trainer.global_rank),
-            self.watch,
             partial(self.order.replacements, iteration),
         )
         metrics = global_means(rollouts.sums)
@@ -231,58 +221,81 @@ class RolloutDataModule(LightningDataModule):
         if self.updates_per_rollout > 1:
             rows = torch.randperm(len(batch), generator=generator)
         lengths = batch.prompts.mask.sum(dim=1) + batch.completions.mask.sum(dim=1)
-        reduction = self._module.objective.reduction
+        reduction, temperature = self._learner.objective.reduction, self.sampling.temperature
         cut: list[MicroBatch] = []
         for update in rows.chunk(self.updates_per_rollout):
             local = reduction.count(batch.loss_mask[update]).item()
-            count = global_sum(local, self._module.device)
+            count = global_sum(local, self._learner.policy.device)
             ordered = update[lengths[update].argsort(stable=True)]
-            cut += [MicroBatch(batch.select(part), count) for part in ordered.split(self.micro_batch_size)]
+            cut += [MicroBatch(batch.select(part), count, temperature) for part in ordered.split(self.micro_batch_size)]
         return cut
 
     @cached_property
     def collector(self) -> RolloutCollector:
-        """The rollout phase, wired to the module's parts."""
-        module, forward_context = self._module, self._trainer.precision_plugin.forward_context
-        scorer = Scorer(
-            module.policy,
-            module.teacher,
-            module.context,
-            self.verifier,
-            self.sampling.temperature,
-            module.contrast,
-            module.reference,
-            self.micro_batch_size,
-            forward_context,
+        """The rollout phase, made of the learner's parts."""
+        learner, forward_context = self._learner, self._trainer.precision_plugin.forward_context
+        sampler = Sampler(
+            policy=learner.policy,
+            engine=self.engine,
+            verifier=self.verifier,
+            max_error_share=self.max_error_share,
+            forward_context=forward_context,
+            on_progress=lambda progress: self.on_progress(progress),
         )
-        sampler = Sampler(module.policy, self.engine, self.verifier, self.max_error_share, forward_context)
-        off_policy = self.updates_per_rollout > 1
-        return RolloutCollector(sampler, scorer, module.objective, self.sampling, self.max_refills, off_policy)
+        scorer = Scorer(
+            policy=learner.policy,
+            teacher=learner.teacher,
+            context=learner.context,
+            contrast=learner.contrast,
+            reference=learner.reference,
+            verifier=self.verifier,
+            temperature=self.sampling.temperature,
+            batch_size=self.micro_batch_size,
+            forward_context=forward_context,
+        )
+        return RolloutCollector(
+            sampler=sampler,
+            scorer=scorer,
+            objective=learner.objective,
+            sampling=self.sampling,
+            max_resampling_rounds=self.max_resampling_rounds,
+            off_policy=self.updates_per_rollout > 1,
+        )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Micro-batches move; held-out problems are text and stay."""
+        """Micro-batches move; completions of held-out problems are text and stay."""
         return batch.to(device) if isinstance(batch, MicroBatch) else batch
 
     # --- evaluation --------------------------------------------------------------------------------------------------
 
     def val_dataloader(self) -> DataLoader:
-        """This process's share of the held-out problems, in one batch per ``engine`` call's worth."""
+        """This process's share of the held-out problems, completed when the loader is iterated."""
         usable = self.usable["val"]
         count = self.val_problems if usable is None else min(self.val_problems, len(usable))
         problems = [self.task.problem("val", i if usable is None else usable[i]) for i in range(count)]
         rank, world = self._trainer.global_rank, self._trainer.world_size
-        items = [ValidationItem(problem) for problem in problems[rank::world]]
-        if len(items) < -(-count // world):
-            items.append(ValidationItem(problems[0], counted=False))
-        return DataLoader(ListDataset(items), batch_size=len(items), collate_fn=list)
+        own = problems[rank::world]
+        # Sharded, generating is collective: every process completes the same number, and drops what is too many.
+        padding = problems[: -(-count // world) - len(own)]
+        return DataLoader(HeldOutDataset(self, [*own, *padding], counted=len(own)), batch_size=None)
 
-    @property
-    def validation_seed(self) -> int:
-        """The same draws at every evaluation, so that curves move with the policy and not with luck."""
-        return derive_seed(self.seed, "validation", self._trainer.global_rank)
+    def complete(self, problems: Sequence[Problem], counted: int) -> ValidationBatch:
+        """Greedy and sampled completions of held-out problems, verified; of the first ``counted`` ones.
+
+        The draws are the same at every evaluation, so that curves show the policy and not the sampling noise.
+        """
+        seed = derive_seed(self.seed, "validation", self._trainer.global_rank)
+        sampler = self.collector.sampler
+        greedy = replace(self.sampling, completions=1, temperature=0.0)
+        answers = sampler.sample(problems, greedy, seed, "evaluation").groups[:counted]
+        if not self.val_samples:
+            return ValidationBatch([group[0] for group in answers], [])
+        sampling = replace(self.sampling, completions=self.val_samples)
+        sampled = sampler.sample(problems, sampling, seed, "evaluation").groups[:counted]
+        return ValidationBatch([group[0] for group in answers], sampled)
 
     def teardown(self, stage: str) -> None:
-        """Let the verifier's workers go."""
+        """Stop the verifier's workers."""
         self.verifier.close()
 
     @property
@@ -292,5 +305,5 @@ class RolloutDataModule(LightningDataModule):
         return self.trainer
 
     @property
-    def _module(self) -> PolicyModule:
-        return cast("PolicyModule", self._trainer.lightning_module)
+    def _learner(self) -> Learner:
+        return cast(Learner, self._trainer.lightning_module)

@@ -7,7 +7,7 @@ Shapes: P prompts, G completions per prompt (a *group*), B = P * G, T completion
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Flag, StrEnum, auto
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
@@ -82,8 +82,8 @@ class Verdict:
         detail: a short reason for people; length-capped by the verifier.
         metrics: extra numbers per completion that are averaged and logged, for example ``hollow``.
         spans: named character ranges of the text, for example ``decisive`` (the lab knows them).
-        answer: the final answer as the verifier extracted it, judged right or not; ``None`` where it found none or where
-            its kind of task has none.
+        answer: the final answer as the verifier extracted it, judged right or not; ``None`` where it found
+            none or where its kind of task has none.
     """
 
     reward: float
@@ -149,18 +149,18 @@ class Signal(Flag):
 V = TypeVar("V")
 
 
-class MissingSignal(LookupError):
-    """An objective read what it had not asked for."""
+class MissingSignalError(LookupError):
+    """An objective reads a signal that its needs do not name."""
 
 
 def present(value: V | None, signal: Signal) -> V:
     """``value``, which the collector fills in where an objective's needs name ``signal``.
 
     Raises:
-        MissingSignal: if it is absent.
+        MissingSignalError: if it is absent.
     """
     if value is None:
-        raise MissingSignal(
+        raise MissingSignalError(
             f"The batch holds no {signal.name} signal, and the objective reads it. Add Signal.{signal.name} to the "
             "`signals` of the objective's needs, so that it is computed."
         )
@@ -207,9 +207,8 @@ class PaddedTokens:
         return PaddedTokens(self.ids.to(device, non_blocking=True), self.mask.to(device, non_blocking=True))
 
 
-def per_token(default: Any = MISSING) -> Any:
-    """A field whose last dimension is T: trimmed with the completions when rows are selected."""
-    return field(default=default, metadata={"per_token": True})
+PER_TOKEN = {"per_token": True}
+"""Metadata of fields whose last dimension is T: they are trimmed with the completions when rows are selected."""
 
 
 class _Tensors:
@@ -250,7 +249,7 @@ class TeacherScores(_Tensors):
         has_context: bool [B], False where the context had nothing to show.
     """
 
-    logprobs: Tensor = per_token()
+    logprobs: Tensor = field(metadata=PER_TOKEN)
     has_context: Tensor = field()
 
 
@@ -263,7 +262,7 @@ class ContrastScores(_Tensors):
         exists: bool [B, K], True where there is such a context.
     """
 
-    logprobs: Tensor = per_token()
+    logprobs: Tensor = field(metadata=PER_TOKEN)
     exists: Tensor = field()
 
 
@@ -308,18 +307,18 @@ class RolloutBatch(_Tensors):
 
     prompts: PaddedTokens
     completions: PaddedTokens
-    rollout_logprobs: Tensor = per_token()
+    rollout_logprobs: Tensor = field(metadata=PER_TOKEN)
     rewards: Tensor = field()
     advantages: Tensor = field()
-    loss_mask: Tensor = per_token()
+    loss_mask: Tensor = field(metadata=PER_TOKEN)
     off_policy: bool = False
     teacher: TeacherScores | None = None
     contrast: ContrastScores | None = None
     distillation: DistillationPrompts | None = None
-    reference: Tensor | None = per_token(None)
-    entropy: Tensor | None = per_token(None)
-    span: Tensor | None = per_token(None)
-    token_advantages: Tensor | None = per_token(None)
+    reference: Tensor | None = field(default=None, metadata=PER_TOKEN)
+    entropy: Tensor | None = field(default=None, metadata=PER_TOKEN)
+    span: Tensor | None = field(default=None, metadata=PER_TOKEN)
+    token_advantages: Tensor | None = field(default=None, metadata=PER_TOKEN)
     distribution_weights: Tensor | None = None
 
     def __len__(self) -> int:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from rlsd_pl.policy import Policy
 from rlsd_pl.commands.runs import read_history
+from rlsd_pl.policy import Policy
 from tests.conftest import REPOSITORY
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
@@ -54,7 +54,14 @@ def test_fit_runs_on_two_processes_and_goes_on_after_a_stop(trainer, tmp_path):
     flags = [
         *("--trainer", trainer, "--trainer.accelerator", "cpu", "--teacher.every", "1"),
         *("--data.val_problems", "5", "--data.val_samples", "1", "--data.group_size", "4"),
-        *("--data.micro_batch_size", "8", "--data.max_refills", "2", "--trainer.check_val_every_n_epoch", "1"),
+        *(
+            "--data.micro_batch_size",
+            "8",
+            "--data.max_resampling_rounds",
+            "2",
+            "--trainer.check_val_every_n_epoch",
+            "1",
+        ),
         *("--run_dir", str(run), "--trainer.max_epochs", "1"),
     ]
     fit(flags)
@@ -64,7 +71,7 @@ def test_fit_runs_on_two_processes_and_goes_on_after_a_stop(trainer, tmp_path):
     AutoModelForCausalLM.from_pretrained(run / "hf")
     history = read_history(run)
     assert sorted(history["rollout/reward"]) == [1, 2]
-    assert history["rollout/refills"], "the processes lack different numbers of groups"
+    assert history["rollout/resampling_rounds"], "the processes lack different numbers of groups"
     assert sorted(history["val/greedy_accuracy"]) == [0, 1, 2]
     assert sorted(history["leakage/teacher_kl"]) == [0, 1, 2]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from rlsd_pl import verifiers
-from rlsd_pl.lab.verifier import LabVerifier
 from rlsd_pl.commands.presets import CONFIGS
 from rlsd_pl.commands.runs import RUN_DIR_VARIABLE, read_history
+from rlsd_pl.lab.verifier import LabVerifier
 from rlsd_pl.verifiers.composite import RESERVED
 from tests.conftest import REPOSITORY
 
@@ -22,7 +22,7 @@ SHORT = [
     *("--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1", "--data.val_problems", "3"),
     *("--data.prompts_per_rollout", "2", "--data.group_size", "2", "--data.val_samples", "2", "--trainer", "cpu"),
 ]
-SETTINGS = {"rlsd": ["--objective.span", "=([0-9]);", "--data.max_refills", "1"]}
+SETTINGS = {"rlsd": ["--objective.span", "=([0-9]);", "--data.max_resampling_rounds", "1"]}
 """What some keys come with."""
 
 

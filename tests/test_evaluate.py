@@ -10,10 +10,10 @@ import torch
 
 from rlsd_pl.commands.cli import fit
 from rlsd_pl.commands.evaluate import Subject, evaluate, pass_sums
-from rlsd_pl.lab.pretrain import ModelSize, build_model
-from rlsd_pl.lab.tokenizer import build_tokenizer
 from rlsd_pl.commands.presets import CONFIGS
 from rlsd_pl.commands.runs import read_history
+from rlsd_pl.lab.pretrain import ModelSize, build_model
+from rlsd_pl.lab.tokenizer import build_tokenizer
 from rlsd_pl.types import Completion, Problem, Rollout, Status, Verdict
 
 SMALL = [

@@ -64,7 +64,7 @@ def test_a_run_leaves_everything_in_its_folder(lab_run):
     history = read_history(lab_run)
     assert sorted(history["rollout/reward"]) == [1, 2, 3]
     assert sorted(history["val/greedy_accuracy"]) == [0, 1, 2, 3]
-    assert history["credit/lambda"][1] == 0.5
+    assert history["credit/strength"][1] == 0.5
     records = rollouts(lab_run)
     assert len(records) == 3 * 4
     assert len(records[0]["tokens"]) == len(records[0]["token_advantages"])

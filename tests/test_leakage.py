@@ -52,7 +52,7 @@ def test_everything_is_logged_and_a_crossed_threshold_warns_once(tiny_model, cap
     trainer = Trainer(**{**TRAINER, "limit_val_batches": 1.0, "callbacks": [watch]})
     with caplog.at_level("WARNING", logger="rlsd_pl"):
         trainer.fit(module(tiny_model, RLSD()), data())
-    keys = {"hollow_rate", "reference_rate", "length_drift", "teacher_kl"}
+    keys = {"hollow_rate", "phrase_rate", "length_drift", "teacher_kl"}
     assert {f"leakage/{key}" for key in keys} <= trainer.callback_metrics.keys()
     assert caplog.text.count("leakage/hollow_rate is") == 1
     again = LeakageDetection()
@@ -65,5 +65,5 @@ def test_a_context_that_held_out_completions_lack_gives_no_divergence(tiny_model
     trained = module(tiny_model, RLSD())
     trained.context = SuccessfulSibling()
     trainer.fit(trained, data())
-    assert "leakage/reference_rate" in trainer.callback_metrics
+    assert "leakage/phrase_rate" in trainer.callback_metrics
     assert "leakage/teacher_kl" not in trainer.callback_metrics

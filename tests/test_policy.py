@@ -7,7 +7,7 @@ import torch
 
 from rlsd_pl.engines import TransformersEngine
 from rlsd_pl.policy import LoRA, Policy, load_tokenizer
-from rlsd_pl.types import PaddedTokens, Sampling
+from rlsd_pl.types import Completion, PaddedTokens, Sampling
 
 PROMPTS = [[7, 8, 9], [20, 21, 22, 23, 24, 25], [40]]
 COMPLETIONS = [[50, 51, 52, 1], [60, 1], [70, 71, 72, 73, 74, 75, 1]]
@@ -78,10 +78,19 @@ def test_sampling_depends_on_the_seed_alone_and_leaves_the_global_generator(poli
     assert engine.generate(policy, PROMPTS, sampling, seed=6) != first
 
 
-def test_progress_counts_every_completion_once(policy):
-    told = []
-    TransformersEngine(batch_size=4).generate(policy, PROMPTS, Sampling(6, 3), seed=0, on_progress=told.append)
-    assert sum(told) == 9
+@pytest.mark.parametrize("batch_size", [4, 256])
+def test_completions_are_handed_over_once_as_they_end(policy, batch_size):
+    calls: list[list[tuple[int, Completion]]] = []
+    engine = TransformersEngine(batch_size=batch_size)
+    returned = engine.generate(policy, PROMPTS, Sampling(40, 16), seed=0, on_finished=lambda f: calls.append(list(f)))
+    handed_over = [pair for call in calls for pair in call]
+    expected = [(i, completion) for i, group in enumerate(returned) for completion in group]
+    assert {(i, id(c)) for i, c in handed_over} == {(i, id(c)) for i, c in expected}
+    assert len(handed_over) == len(expected) == 16 * len(PROMPTS)
+    if batch_size == 256:
+        lengths = [{len(c.token_ids) for _, c in call} for call in calls]
+        assert all(len(of_one_step) == 1 for of_one_step in lengths)
+        assert len(lengths) > 1, "some of them end before the others"
 
 
 def test_truncation_is_a_completion_without_eos(policy):
@@ -142,3 +151,12 @@ def test_an_architecture_that_rescales_logits_is_refused(policy):
     policy.causal_lm.config.logit_scale = 0.5
     with pytest.raises(ValueError, match="logit_scale"):
         Policy(policy.causal_lm, policy.tokenizer)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_sampling_from_weights_that_are_not_finite_is_an_error_that_says_so(tiny_model, temperature):
+    policy = Policy.from_pretrained(str(tiny_model))
+    with torch.no_grad():
+        policy.causal_lm.get_output_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="not finite while sampling"):
+        TransformersEngine().generate(policy, PROMPTS, Sampling(4, 2, temperature=temperature), seed=0)

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from rlsd_pl.engines import ScriptedEngine
-from rlsd_pl.errors import SetupError
 from rlsd_pl.commands.privileged.build import Builder
 from rlsd_pl.commands.privileged.command import make_privileged
 from rlsd_pl.commands.privileged.documents import Documents
 from rlsd_pl.commands.privileged.report import stands_in
 from rlsd_pl.commands.privileged.rows import numbered_rows
 from rlsd_pl.commands.privileged.sources import EndpointError, EndpointSource, EngineSource
+from rlsd_pl.engines import ScriptedEngine
+from rlsd_pl.errors import SetupError
 from rlsd_pl.tasks import TableTask
 from rlsd_pl.types import Problem, Sampling
 from rlsd_pl.verifiers import MathVerifier

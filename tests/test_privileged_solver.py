@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from rlsd_pl.errors import SetupError
 from rlsd_pl.commands.privileged.command import make_privileged
 from rlsd_pl.commands.privileged.solver import handle
 from rlsd_pl.commands.privileged.solver_source import SolverSource
+from rlsd_pl.errors import SetupError
 from rlsd_pl.types import Problem, Status
 from rlsd_pl.verifiers import MathVerifier, NumericVerifier
 from rlsd_pl.verifiers.extraction import HashLine
@@ -85,5 +85,7 @@ def test_the_command_solves_a_table_and_reports(tmp_path, tiny_model, capsys):
 
 
 def test_the_solver_is_light():
-    program = "import sys, rlsd_pl.commands.privileged.solver; sys.exit('torch' in sys.modules or 'datasets' in sys.modules)"
+    program = (
+        "import sys, rlsd_pl.commands.privileged.solver; sys.exit('torch' in sys.modules or 'datasets' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from collections.abc import Callable
+from operator import attrgetter
 
 import pytest
 import torch
@@ -12,11 +15,12 @@ from rlsd_pl.contexts import AnswerContext, Context, SolutionContext
 from rlsd_pl.engines import Engine, ScriptedEngine, TransformersEngine
 from rlsd_pl.objectives import RLSD, RLVR, Constant, MaskTruncated, Objective, SoftPenalty, ZeroReward
 from rlsd_pl.policy import Policy
-from rlsd_pl.rollout.collector import RolloutCollector, rollout_sums
-from rlsd_pl.rollout.sampler import Sampler, VerifierError, student_messages
+from rlsd_pl.rollout.collector import RolloutCollector
+from rlsd_pl.rollout.metrics import rollout_sums
+from rlsd_pl.rollout.sampler import Progress, Sampler, VerifierError, student_messages
 from rlsd_pl.rollout.scorer import Scorer
 from rlsd_pl.teachers import LiveTeacher, Teacher
-from rlsd_pl.types import Problem, RolloutBatch, Sampling
+from rlsd_pl.types import Credit, MissingSignalError, Problem, RolloutBatch, Sampling, Signal, present
 from tests.worlds import LetterVerifier, SumTask
 
 PROBLEMS = [SumTask().problem("train", i) for i in (0, 5, 40)]
@@ -32,25 +36,28 @@ def make(
     reference: Teacher | None = None,
     score_batch_size: int = 64,
     max_error_share: float = 0.05,
-    max_refills: int = 0,
+    max_resampling_rounds: int = 0,
 ) -> RolloutCollector:
     sampling, verifier = Sampling(max_tokens=10, completions=4), LetterVerifier()
     scorer = Scorer(
-        policy,
-        teacher or LiveTeacher(),
-        context or SolutionContext(),
-        verifier,
-        sampling.temperature,
-        contrast,
-        reference,
-        score_batch_size,
+        policy=policy,
+        teacher=teacher or LiveTeacher(),
+        context=context or SolutionContext(),
+        verifier=verifier,
+        temperature=sampling.temperature,
+        contrast=contrast,
+        reference=reference,
+        batch_size=score_batch_size,
+    )
+    sampler = Sampler(
+        policy=policy, engine=engine or TransformersEngine(), verifier=verifier, max_error_share=max_error_share
     )
     return RolloutCollector(
-        Sampler(policy, engine or TransformersEngine(), verifier, max_error_share),
-        scorer,
-        objective or RLSD(strength=Constant(1.0)),
-        sampling,
-        max_refills,
+        sampler=sampler,
+        scorer=scorer,
+        objective=objective or RLSD(strength=Constant(1.0)),
+        sampling=sampling,
+        max_resampling_rounds=max_resampling_rounds,
     )
 
 
@@ -74,8 +81,8 @@ class EmptyHandedContext(Context):
 @pytest.mark.parametrize("score_batch_size", [1, 3, 64])
 def test_trap_1_an_empty_context_and_equal_weights_give_no_evidence(policy, score_batch_size):
     batch = make(policy, context=SilentContext(), score_batch_size=score_batch_size).collect(PROBLEMS, 0, 0).batch
-    assert batch.teacher_logprobs is not None
-    delta = (batch.teacher_logprobs - batch.rollout_logprobs)[batch.completions.mask]
+    assert batch.teacher is not None
+    delta = (batch.teacher.logprobs - batch.rollout_logprobs)[batch.completions.mask]
     assert delta.abs().max() < 1e-5
 
 
@@ -87,7 +94,7 @@ def test_teacher_scores_are_those_of_the_longer_prompt_alone(policy):
         completion = list(rollout.completion.token_ids)
         table = policy.causal_lm(torch.tensor([prompt + completion])).logits[0].log_softmax(-1)
         expected = torch.stack([table[len(prompt) + t - 1, token] for t, token in enumerate(completion)])
-        assert torch.allclose(collected.batch.teacher_logprobs[row, : len(completion)], expected, atol=1e-4)
+        assert torch.allclose(collected.batch.teacher.logprobs[row, : len(completion)], expected, atol=1e-4)
 
 
 def test_trap_2_the_teachers_prompt_shows_the_privileged_text_and_its_absence_is_an_error(policy):
@@ -115,7 +122,7 @@ def test_trap_3_sampled_ids_are_scored_and_never_encoded_again(policy):
     assert split != merged
 
     class SplitEngine(ScriptedEngine):
-        def generate(self, policy, prompts, sampling, seed, on_progress=None, on_finished=None):
+        def generate(self, policy, prompts, sampling, seed, on_finished=None):
             from rlsd_pl.types import Completion
 
             ids = tuple(split)
@@ -153,9 +160,10 @@ def test_selecting_rows_trims_and_keeps_every_token(policy):
     for rows in itertools.combinations(range(len(batch)), 2):
         picked = batch.select(torch.tensor(rows))
         for new, old in enumerate(rows):
-            for name in ("rollout_logprobs", "token_advantages", "teacher_logprobs", "loss_mask"):
-                kept = getattr(picked, name)[new][picked.completions.mask[new]]
-                assert torch.equal(kept, getattr(batch, name)[old][batch.completions.mask[old]]), name
+            for name in ("rollout_logprobs", "token_advantages", "loss_mask", "teacher.logprobs"):
+                kept = attrgetter(name)(picked)[new][picked.completions.mask[new]]
+                assert torch.equal(kept, attrgetter(name)(batch)[old][batch.completions.mask[old]]), name
+            assert picked.teacher.has_context[new] == batch.teacher.has_context[old]
             assert torch.equal(
                 picked.prompts.ids[new][picked.prompts.mask[new]], batch.prompts.ids[old][batch.prompts.mask[old]]
             )
@@ -164,9 +172,9 @@ def test_selecting_rows_trims_and_keeps_every_token(policy):
 def test_a_completion_without_context_gets_no_evidence(policy):
     collected = make(policy, context=EmptyHandedContext()).collect(PROBLEMS, 0, 0)
     batch = collected.batch
-    assert batch.has_context.tolist() == [True, False] * 6
-    assert torch.equal(batch.teacher_logprobs[1::2], batch.rollout_logprobs[1::2])
-    assert not torch.equal(batch.teacher_logprobs[::2], batch.rollout_logprobs[::2])
+    assert batch.teacher.has_context.tolist() == [True, False] * 6
+    assert torch.equal(batch.teacher.logprobs[1::2], batch.rollout_logprobs[1::2])
+    assert not torch.equal(batch.teacher.logprobs[::2], batch.rollout_logprobs[::2])
     assert torch.equal(batch.token_advantages[1], batch.advantages[1].expand(batch.completions.ids.shape[1]))
     assert collected.sums["rollout/no_context"] == (6.0, 12.0)
 
@@ -238,7 +246,7 @@ def test_lambda_zero_is_rlvr_bit_for_bit(policy):
 
 def test_groups_without_signal_are_counted(policy):
     collected = make(policy, RLVR(), engine=ScriptedEngine(lambda prompt, k: "ab")).collect(PROBLEMS, 0, 0)
-    assert collected.sums["rollout/signal_free_groups"] == (3.0, 3.0)
+    assert collected.sums["rollout/zero_variance_groups"] == (3.0, 3.0)
     assert (collected.batch.advantages == 0).all()
 
 
@@ -261,3 +269,59 @@ def test_batches_move_whole(policy):
     moved = batch.to("meta")
     assert isinstance(moved, RolloutBatch)
     assert {moved.completions.ids.device.type, moved.prompts.mask.device.type, moved.rewards.device.type} == {"meta"}
+
+
+class Entropic(RLVR):
+    """Weights each token by the entropy of the policy at rollout time."""
+
+    @property
+    def needs(self):
+        return super().needs.plus(Signal.ENTROPY)
+
+    def credit(self, batch, iteration):
+        return Credit(batch.advantages[:, None] * present(batch.entropy, Signal.ENTROPY))
+
+
+def test_entropy_is_that_of_the_predicting_distributions(policy):
+    collected = make(policy, Entropic(), score_batch_size=5).collect(PROBLEMS, 0, 0)
+    for row, rollout in enumerate(collected.rollouts):
+        prompt = make(policy).sampler.prompts([rollout.problem])[0]
+        completion = list(rollout.completion.token_ids)
+        logits = policy.causal_lm(torch.tensor([prompt + completion])).logits[0]
+        for t in range(len(completion)):
+            p = logits[len(prompt) + t - 1].double().softmax(-1).tolist()
+            expected = -sum(x * math.log(x) for x in p if x > 0)
+            assert collected.batch.entropy[row, t].item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_an_objective_that_reads_what_it_did_not_ask_for_is_told_the_signal(policy):
+    class Forgetful(Entropic):
+        needs = RLVR().needs
+
+    with pytest.raises(MissingSignalError, match=r"holds no ENTROPY signal.*Add Signal\.ENTROPY"):
+        make(policy, Forgetful()).collect(PROBLEMS, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("field", "shape"), [("token_advantages", "[B, T]"), ("distribution_weights", "[B]")], ids=["tokens", "weights"]
+)
+def test_credit_of_a_wrong_shape_is_refused_with_the_objectives_name(policy, field, shape):
+    class Misshapen(RLVR):
+        def credit(self, batch, iteration):
+            return Credit(**{"token_advantages": None, field: torch.zeros(3, 4, 5)})
+
+    with pytest.raises(
+        ValueError, match=rf"Misshapen\.credit returned {field} of shape \(3, 4, 5\).*{re.escape(shape)}"
+    ):
+        make(policy, Misshapen()).collect(PROBLEMS, 0, 0)
+
+
+def test_progress_rises_to_the_number_of_completions(policy):
+    collector = make(policy)
+    told: list[Progress] = []
+    collector.sampler.on_progress = told.append
+    collector.collect(PROBLEMS, 0, 0)
+    counts = [progress.finished for progress in told]
+    assert counts == sorted(counts)
+    assert {(p.phase, p.total) for p in told} == {("rollouts", 12)}
+    assert counts[-1] == 12

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
@@ -9,11 +11,11 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from rlsd_pl.callbacks.leakage import LeakageDetection, teacher_kl_sums
 from rlsd_pl import objectives
+from rlsd_pl.callbacks.leakage import LeakageDetection, teacher_kl_sums
 from rlsd_pl.contexts import RejectedSiblings
 from rlsd_pl.errors import SetupError
-from rlsd_pl.module import PolicyModule
+from rlsd_pl.module import NonFiniteError, PolicyModule
 from rlsd_pl.objectives import OPSD, Constant, KeepReward, SequenceMean, SequenceSum, TokenMean
 from rlsd_pl.policy import LoRA
 from rlsd_pl.teachers import EMATeacher, FrozenTeacher, LiveTeacher, PeriodicTeacher
@@ -197,13 +199,15 @@ def test_held_out_problems_need_no_privileged_text(tiny_model):
 
     watch = LeakageDetection()
     evaluated = {"max_epochs": 1, "limit_val_batches": 1.0, "callbacks": [watch]}
-    trained = train(tiny_model, RLSD(), task=Unexplained(), max_skipped_share=0.0, trainer=evaluated)
+    trained, rollouts = module(tiny_model, RLSD()), data(task=Unexplained(), max_skipped_share=0.0)
+    Trainer(**{**TRAINER, **evaluated}).fit(trained, rollouts)
     sampled = trained.evaluation.sampled
     assert [bool(group[0].problem.privileged) for group in sampled] == [True, False, True, False]
     explained = [group for group in sampled if group[0].problem.privileged]
-    expected = teacher_kl_sums(trained, explained)["teacher_kl"]
-    assert teacher_kl_sums(trained, sampled)["teacher_kl"] == pytest.approx(expected)
-    assert teacher_kl_sums(trained, [group for group in sampled if not group[0].problem.privileged]) == {}
+    expected = teacher_kl_sums(trained, rollouts, explained)["teacher_kl"]
+    assert teacher_kl_sums(trained, rollouts, sampled)["teacher_kl"] == pytest.approx(expected)
+    unexplained = [group for group in sampled if not group[0].problem.privileged]
+    assert teacher_kl_sums(trained, rollouts, unexplained) == {}
 
 
 def test_long_prompts_are_refused_with_the_setting_to_change(tiny_model):
@@ -211,13 +215,45 @@ def test_long_prompts_are_refused_with_the_setting_to_change(tiny_model):
         train(tiny_model, RLVR(), max_prompt_tokens=3)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tiny_model):
-    class Broken(objectives.RLVR):
-        def loss(self, batch, scores):
-            return super().loss(batch, scores)._replace(loss=scores.logprobs * float("nan"))
+class BrokenInUpdates(objectives.RLVR):
+    """RLVR whose loss is ``value`` in some updates, counted from 0."""
 
-    with pytest.raises(FloatingPointError, match="Lower"):
-        train(tiny_model, Broken())
+    def __init__(self, updates: Collection[int], value: float = float("nan")) -> None:
+        super().__init__(truncation=KeepReward())
+        self.updates, self.value, self.update = updates, value, 0
+
+    def loss(self, batch, scores):
+        loss = super().loss(batch, scores)
+        self.update += 1
+        return loss._replace(loss=scores.logprobs * self.value) if self.update - 1 in self.updates else loss
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_update_whose_gradient_is_not_finite_is_skipped_and_counted(tiny_model, value):
+    class Keep(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            kept.append(weights(pl_module))
+            skipped.append(trainer.callback_metrics["train/skipped_updates"].item())
+
+        def on_train_start(self, trainer, pl_module):
+            kept.append(weights(pl_module))
+
+    kept: list[dict[str, torch.Tensor]] = []
+    skipped: list[float] = []
+    trainer = {"max_epochs": 3, "callbacks": [Keep()]}
+    train(tiny_model, BrokenInUpdates({1}, value), trainer=trainer)
+    moved = [any(not torch.equal(a[name], b[name]) for name in a) for a, b in itertools.pairwise(kept)]
+    assert moved == [True, False, True]
+    assert skipped == [0.0, 1.0, 0.0]
+
+
+def test_too_many_skipped_updates_in_a_row_stop_the_run(tiny_model, tmp_path):
+    with pytest.raises(NonFiniteError, match=r"in 3 updates in a row, the last in iteration 4.*Lower --optimizer\.lr"):
+        train(tiny_model, BrokenInUpdates(range(1, 9)), trainer={"max_epochs": 9, "default_root_dir": tmp_path})
+    saved = torch.load(tmp_path / "nonfinite_batch.pt", weights_only=True)
+    assert saved["ids"].shape == saved["token_advantages"].shape == saved["loss_mask"].shape
+    assert saved["ids"].shape[0] == 16
+    train(tiny_model, BrokenInUpdates({0, 1, 3, 4}), trainer={"max_epochs": 6})
 
 
 def test_validation_measures_greedy_and_sampled_accuracy(tiny_model):
@@ -233,6 +269,21 @@ def test_validation_measures_greedy_and_sampled_accuracy(tiny_model):
     assert measured["val/sampled_accuracy"] == pytest.approx(sum(flat) / 15)
     any_correct = [any(r.verdict.reward for r in group) for group in evaluation.sampled]
     assert measured["val/pass_at_3"] == pytest.approx(sum(any_correct) / 5)
+    assert {key for key in measured if key.startswith("val/pass_at_")} == {f"val/pass_at_{k}" for k in (1, 2, 3)}
+
+
+def test_held_out_problems_are_completed_with_the_weights_of_each_evaluation(tiny_model):
+    """The loader of the evaluation before training serves the first one after it, too."""
+
+    class Keep(Callback):
+        def on_validation_epoch_end(self, trainer, pl_module):
+            logprobs.append([c.completion.logprobs for c in pl_module.evaluation.greedy])
+
+    logprobs: list[list[tuple[float, ...]]] = []
+    trainer = {"limit_val_batches": 1.0, "num_sanity_val_steps": -1, "max_epochs": 2, "callbacks": [Keep()]}
+    train(tiny_model, RLVR(), trainer=trainer)
+    assert len(logprobs) == 3
+    assert logprobs[0] != logprobs[1] != logprobs[2]
 
 
 @pytest.mark.parametrize("objective", [RLVR(), objectives.SFT()], ids=["rlvr", "sft"])

@@ -1,4 +1,4 @@
-"""``scripts/evaluate.py``: a run, or any Hugging Face model, on held-out problems."""
+"""``rlsd-pl evaluate``: a run, or any Hugging Face model, on held-out problems."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Trainer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from rlsd_pl.commands.cli import PartsCLI, quiet_libraries
-from rlsd_pl.distributed import Sums, global_means, global_sum
-from rlsd_pl.engines import OnProgress
-from rlsd_pl.errors import SetupError
-from rlsd_pl.functional import pass_at_k
-from rlsd_pl.module import PolicyModule
-from rlsd_pl.commands.presets import expand, expand_over, fail
+from rlsd_pl.commands.help import fail
+from rlsd_pl.commands.presets import compose_over, expand
+from rlsd_pl.commands.reasons import readable
 from rlsd_pl.commands.runs import CONFIG_FILE, newest_checkpoint, newest_run, take_option
-from rlsd_pl.types import Rollout
+from rlsd_pl.distributed import global_sum
+from rlsd_pl.errors import SetupError
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -56,7 +53,7 @@ class Subject:
         folder = newest_run() if checkpoint == "last" else Path(checkpoint)
         if (folder / CONFIG_FILE).exists():
             weights = newest_checkpoint(folder)
-            arguments = expand_over(folder / CONFIG_FILE, argv)
+            arguments = compose_over(folder / CONFIG_FILE, argv).arguments
             return cls(checkpoint, arguments, weights, folder / EVALUATION_FILE)
         if (folder / "checkpoints").exists():
             raise ValueError(
@@ -88,6 +85,7 @@ class Result:
         named = {"greedy_accuracy": "greedy accuracy", "sampled_accuracy": f"avg@{self.samples}"}
         passes = sorted((key for key in self.metrics if key.startswith("pass_at_")), key=lambda key: int(key[8:]))
         named |= {key: key.replace("pass_at_", "pass@") for key in passes}
+        named |= {key: key.replace("maj_at_", "maj@") for key in self.metrics if key.startswith("maj_at_")}
         named |= {key: key.replace("_", " ") for key in self.metrics if key not in named}
         return [(name, self.metrics[key]) for key, name in named.items() if key in self.metrics]
 
@@ -99,30 +97,11 @@ class EvaluateCLI(PartsCLI):
         """A Trainer that writes nothing."""
         return super().instantiate_trainer(
             logger=False,
-            callbacks=[PassAtPowersOfTwo()],
+            callbacks=[],
             enable_checkpointing=False,
             enable_progress_bar=False,
             **kwargs,
         )
-
-
-class PassAtPowersOfTwo(Callback):
-    """Adds ``val/pass_at_k`` for k = 1, 2, 4, ... below the number of samples per problem."""
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log, from the same samples."""
-        assert isinstance(pl_module, PolicyModule)
-        pl_module.log_dict(global_means(pass_sums(pl_module.evaluation.sampled)))
-
-
-def pass_sums(groups: Sequence[Sequence[Rollout]]) -> Sums:
-    """Sums over problems of the unbiased pass@k, k = 1, 2, 4, ... below the number of samples."""
-    if not groups:
-        return {}
-    correct = torch.tensor([sum(r.verdict.reward == 1.0 for r in group) for group in groups])
-    samples = torch.tensor([len(group) for group in groups])
-    powers = [2**i for i in range(len(groups[0]).bit_length()) if 2**i < len(groups[0])]
-    return {f"val/pass_at_{k}": (float(pass_at_k(samples, correct, k).sum()), float(len(groups))) for k in powers}
 
 
 def evaluate(argv: Sequence[str]) -> Result:
@@ -137,21 +116,21 @@ def evaluate(argv: Sequence[str]) -> Result:
         cli = EvaluateCLI(subject.arguments)
         result = _validate(cli, subject)
     except (SetupError, ValueError, OSError, ImportError) as error:
-        fail(str(error))
-        raise AssertionError from error
+        fail(readable(str(error)))
     if cli.trainer.is_global_zero:
         _report(result, Path(output) if output else subject.output)
     return result
 
 
+def main(argv: Sequence[str]) -> None:
+    """Evaluate."""
+    evaluate(argv)
+
+
 def _validate(cli: EvaluateCLI, subject: Subject) -> Result:
     with Progress(transient=True, disable=not cli.trainer.is_global_zero) as progress:
-
-        def watch(what: str, completions: int) -> OnProgress:
-            bar = progress.add_task("completions", total=completions)
-            return lambda finished: progress.advance(bar, finished)
-
-        cli.datamodule.watch = watch
+        bar = progress.add_task("completions")
+        cli.datamodule.on_progress = lambda done: progress.update(bar, completed=done.finished, total=done.total)
         (measured,) = cli.trainer.validate(
             cli.model, datamodule=cli.datamodule, ckpt_path=subject.weights, verbose=False, weights_only=False
         )

@@ -16,8 +16,8 @@ PANELS = {
     "reward of rollouts": ("rollout/reward",),
     "completion length (tokens)": ("rollout/length",),
     "entropy (nats)": ("train/entropy",),
-    "leakage": ("leakage/hollow_rate", "leakage/reference_rate"),
-    "credit": ("credit/clip_fraction", "credit/departure", "credit/lambda"),
+    "leakage": ("leakage/hollow_rate", "leakage/phrase_rate"),
+    "credit": ("credit/clip_fraction", "credit/departure", "credit/strength"),
 }
 
 COMPARED = {

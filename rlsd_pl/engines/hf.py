@@ -10,8 +10,17 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from rlsd_pl.engines.base import Engine, OnFinished, OnProgress, Policy, ignore_finished, ignore_progress
+from rlsd_pl.engines.base import Engine, OnFinished, ignore_finished
+from rlsd_pl.policy import Policy
 from rlsd_pl.types import Completion, PaddedTokens, Sampling
+
+Row = tuple[int, Sequence[int]]
+"""Index of the prompt and its token ids."""
+
+NOT_FINITE = (
+    "The policy's logits are not finite while sampling, so its weights are of no use. Resume from an earlier "
+    "checkpoint with a lower --optimizer.lr, or check the model folder."
+)
 
 
 class TransformersEngine(Engine):
@@ -33,10 +42,8 @@ class TransformersEngine(Engine):
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
         seed: int,
-        on_progress: OnProgress = ignore_progress,
         on_finished: OnFinished = ignore_finished,
     ) -> list[list[Completion]]:
-        """See :meth:`Engine.generate`."""
         if sampling.truncated:
             warnings.warn(
                 f"Sampling is truncated (top_p={sampling.top_p}, top_k={sampling.top_k}), but log-probs are of the "
@@ -53,45 +60,35 @@ class TransformersEngine(Engine):
             with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
                 torch.manual_seed(seed)
                 for batch in _batches(rows, self.batch_size):
-                    completions = _decode(policy, batch, sampling, on_progress)
-                    finished = [(i, completion) for (i, _), completion in zip(batch, completions, strict=True)]
-                    for i, completion in finished:
+                    completions = _decode(policy, batch, sampling, on_finished)
+                    for (i, _), completion in zip(batch, completions, strict=True):
                         results[i].append(completion)
-                    on_finished(finished)
         finally:
             policy.train(was_training)
         return results
 
 
-def _batches(rows: list[tuple[int, Sequence[int]]], size: int) -> Iterator[list[tuple[int, Sequence[int]]]]:
+def _batches(rows: list[Row], size: int) -> Iterator[list[Row]]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
-def _decode(
-    policy: Policy, batch: list[tuple[int, Sequence[int]]], sampling: Sampling, on_progress: OnProgress
-) -> Iterator[Completion]:
+def _decode(policy: Policy, batch: list[Row], sampling: Sampling, on_finished: OnFinished) -> list[Completion]:
     prompts = PaddedTokens.prompts([prompt for _, prompt in batch], policy.pad_id).to(policy.device)
-    longest = prompts.ids.shape[1]
-    recorder = LogprobRecorder(sampling.temperature or 1.0, policy.stop_ids, longest, on_progress)
-    sequences = policy.generate(
-        inputs=prompts.ids,
-        attention_mask=prompts.mask.long(),
-        generation_config=_generation_config(policy, sampling),
-        logits_processor=LogitsProcessorList([recorder]),
-        synced_gpus=policy.sharded,
-    )
-    sampled = sequences[:, longest:]
-    logprobs = recorder.finish(sequences)
-    for row_ids, row_logprobs in zip(sampled.tolist(), logprobs.tolist(), strict=True):
-        length = next((t + 1 for t, token in enumerate(row_ids) if token in policy.stop_ids), len(row_ids))
-        token_ids = tuple(row_ids[:length])
-        yield Completion(
-            token_ids=token_ids,
-            logprobs=tuple(row_logprobs[:length]),
-            text=policy.decode(token_ids),
-            truncated=token_ids[-1] not in policy.stop_ids,
+    recorder = Recorder(policy, prompts.ids.shape, sampling, [i for i, _ in batch], on_finished)
+    try:
+        sequences = policy.generate(
+            inputs=prompts.ids,
+            attention_mask=prompts.mask.long(),
+            generation_config=_generation_config(policy, sampling),
+            logits_processor=LogitsProcessorList([recorder]),
+            synced_gpus=policy.sharded,
         )
+    except RuntimeError as error:
+        if "probability tensor" in str(error):
+            raise FloatingPointError(NOT_FINITE) from error
+        raise
+    return recorder.finish(sequences)
 
 
 def _generation_config(policy: Policy, sampling: Sampling) -> GenerationConfig:
@@ -108,44 +105,65 @@ def _generation_config(policy: Policy, sampling: Sampling) -> GenerationConfig:
     )
 
 
-class LogprobRecorder(LogitsProcessor):
-    """Applies the temperature and keeps the log-prob of each drawn token, at the cost of one [B, V] tensor.
+class Recorder(LogitsProcessor):
+    """Applies the temperature, keeps the log-prob of each drawn token, and hands over completions as they end.
 
     A processor sees the logits of step t together with the token drawn at step t - 1, so each call settles the step
-    before it, and :meth:`finish` the last one.
+    before it, and :meth:`finish` the last one. It costs one [B, V] tensor.
+
+    Args:
+        shape: of the prompts, [B, L].
+        places: index of each row's prompt, for ``on_finished``.
     """
 
-    def __init__(self, temperature: float, stop_ids: frozenset[int], prompt_length: int, on_progress: OnProgress):
-        self.temperature = temperature
-        self.stop_ids = torch.tensor(sorted(stop_ids))
-        self.prompt_length = prompt_length
-        self.on_progress = on_progress
+    def __init__(
+        self, policy: Policy, shape: torch.Size, sampling: Sampling, places: Sequence[int], on_finished: OnFinished
+    ) -> None:
+        rows, self.prompt_length = shape
+        self.policy, self.places, self.on_finished = policy, places, on_finished
+        self.temperature = sampling.temperature or 1.0
+        self.stop_ids = torch.tensor(sorted(policy.stop_ids), device=policy.device)
+        self.logprobs = torch.zeros(rows, sampling.max_tokens, device=policy.device)
+        self.running = torch.ones(rows, dtype=torch.bool, device=policy.device)
+        self.completions: dict[int, Completion] = {}
         self.pending: Tensor | None = None
-        self.columns: list[Tensor] = []
-        self.finished: Tensor | None = None
+        self.steps = 0
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
-        self._settle(input_ids[:, -1])
+        self._settle(input_ids)
         scores = scores if self.temperature == 1.0 else scores / self.temperature
         self.pending = torch.log_softmax(scores.float(), dim=-1)
         return scores
 
-    def finish(self, sequences: Tensor) -> Tensor:
-        """Log-probs [B, T] of the tokens behind the prompt."""
-        length = sequences.shape[1] - self.prompt_length
-        if len(self.columns) < length:
-            self._settle(sequences[:, -1])
+    def finish(self, sequences: Tensor) -> list[Completion]:
+        """The completions of all rows, those that the token limit has ended included."""
+        if self.steps < sequences.shape[1] - self.prompt_length:
+            self._settle(sequences)
         self.pending = None
-        if self.finished is not None:
-            self.on_progress(int((~self.finished).sum()))
-        return torch.stack(self.columns[:length], dim=1)
+        if not torch.isfinite(self.logprobs).all():
+            raise FloatingPointError(NOT_FINITE)
+        self._end(self.running.nonzero().flatten().tolist(), sequences)
+        return [self.completions[row] for row in range(len(self.places))]
 
-    def _settle(self, drawn: Tensor) -> None:
+    def _settle(self, ids: Tensor) -> None:
         if self.pending is None:
             return
-        self.columns.append(self.pending.gather(1, drawn[:, None]).squeeze(1))
-        stopped = torch.isin(drawn, self.stop_ids.to(drawn.device))
-        before = torch.zeros_like(stopped) if self.finished is None else self.finished
-        self.finished = before | stopped
-        if newly := int((self.finished & ~before).sum()):
-            self.on_progress(newly)
+        drawn = ids[:, -1]
+        self.logprobs[:, self.steps] = self.pending.gather(1, drawn[:, None]).squeeze(1)
+        self.steps += 1
+        stopped = self.running & torch.isin(drawn, self.stop_ids)
+        self.running &= ~stopped
+        self._end(stopped.nonzero().flatten().tolist(), ids)
+
+    def _end(self, rows: list[int], ids: Tensor) -> None:
+        """Rows that are final now have ``steps`` tokens."""
+        for row in rows:
+            token_ids = tuple(ids[row, self.prompt_length : self.prompt_length + self.steps].tolist())
+            self.completions[row] = Completion(
+                token_ids=token_ids,
+                logprobs=tuple(self.logprobs[row, : self.steps].tolist()),
+                text=self.policy.decode(token_ids),
+                truncated=token_ids[-1] not in self.policy.stop_ids,
+            )
+        if rows:
+            self.on_finished([(self.places[row], self.completions[row]) for row in rows])

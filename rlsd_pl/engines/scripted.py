@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from rlsd_pl.engines.base import Engine, OnFinished, OnProgress, Policy, ignore_finished, ignore_progress
+from rlsd_pl.engines.base import Engine, OnFinished, ignore_finished
+from rlsd_pl.policy import Policy
 from rlsd_pl.types import Completion, PaddedTokens, Problem, Sampling
 
 Script = Callable[[str, int], str]
@@ -17,7 +18,7 @@ class ScriptedEngine(Engine):
     """Returns scripted texts as if the policy had sampled them; log-probs are the policy's own, by one forward.
 
     Args:
-        script: what to say.
+        script: the text of each completion.
     """
 
     def __init__(self, script: Script) -> None:
@@ -30,16 +31,15 @@ class ScriptedEngine(Engine):
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
         seed: int,
-        on_progress: OnProgress = ignore_progress,
         on_finished: OnFinished = ignore_finished,
     ) -> list[list[Completion]]:
-        """See :meth:`Engine.generate`. A text beyond ``max_tokens`` is cut and counts as truncated."""
+        """A text beyond ``max_tokens`` is cut and counts as truncated."""
         results = []
-        for prompt in prompts:
-            spoken = policy.decode(prompt)
-            texts = [self.script(spoken, k) for k in range(sampling.completions)]
-            results.append(say(policy, prompt, texts, sampling))
-            on_progress(len(texts))
+        for i, prompt in enumerate(prompts):
+            decoded = policy.decode(prompt)
+            texts = [self.script(decoded, k) for k in range(sampling.completions)]
+            results.append(forced(policy, prompt, texts, sampling))
+            on_finished([(i, completion) for completion in results[-1]])
         return results
 
 
@@ -51,7 +51,7 @@ def demonstrate(
     fields: Sequence[str],
     sampling: Sampling,
 ) -> list[list[Completion]]:
-    """One completion per problem: the first of its privileged ``fields`` that it has, as if the policy had said it.
+    """One completion per problem: the first of its privileged ``fields`` that it has, as if the policy had sampled it.
 
     Raises:
         ValueError: if a problem has none of them.
@@ -64,7 +64,7 @@ def demonstrate(
                 f"Problem {problem.id} has no demonstration: expected one of {list(fields)} among its privileged "
                 f"texts, got {sorted(problem.privileged)}. Map a column to one of them, or set objective.fields."
             )
-        completions.append(say(policy, prompt, [text], sampling))
+        completions.append(forced(policy, prompt, [text], sampling))
     return completions
 
 
@@ -73,7 +73,7 @@ def demonstration(problem: Problem, fields: Sequence[str]) -> str | None:
     return next((text for name in fields if (text := problem.privileged.get(name, "")).strip()), None)
 
 
-def say(policy: Policy, prompt: Sequence[int], texts: Sequence[str], sampling: Sampling) -> list[Completion]:
+def forced(policy: Policy, prompt: Sequence[int], texts: Sequence[str], sampling: Sampling) -> list[Completion]:
     """Completions of one prompt with given texts, EOS appended, cut at ``max_tokens``; log-probs are the policy's."""
     eos = policy.tokenizer.eos_token_id
     ids = [[*policy.tokenizer.encode(text, add_special_tokens=False), eos][: sampling.max_tokens] for text in texts]

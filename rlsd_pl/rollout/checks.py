@@ -1,4 +1,4 @@
-"""Which problems a run can use, found out before training."""
+"""Which problems a run can use, checked before training."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rlsd_pl.engines import demonstration
 from rlsd_pl.errors import SetupError
-from rlsd_pl.policy import encode_chat
+from rlsd_pl.learner import Learner
 from rlsd_pl.rollout.sampler import student_messages
 from rlsd_pl.tasks.base import Split, Task
 from rlsd_pl.types import Problem, Signal
 from rlsd_pl.verifiers.base import Verifier
-
-if TYPE_CHECKING:
-    from rlsd_pl.module import PolicyModule
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +28,9 @@ IDS_SHOWN = 3
 
 
 @dataclass(frozen=True)
-class RowCheck:
-    """Asks of every problem: can it be judged, can its prompt be rendered in the limit? And of one to train on: is the
-    privileged text there that the objective learns from?
+class ProblemCheck:
+    """Checks that problems can be judged and that their prompts fit the limit; and that those to train on hold the
+    privileged text that the objective learns from.
 
     Attributes:
         max_prompt_tokens: a longer prompt is refused.
@@ -43,7 +39,7 @@ class RowCheck:
 
     task: Task
     verifier: Verifier
-    module: PolicyModule
+    learner: Learner
     max_prompt_tokens: int
     max_skipped_share: float
 
@@ -72,7 +68,7 @@ class RowCheck:
         if not usable or reasons.total() > self.max_skipped_share * total:
             raise SetupError(
                 f"{reasons.total()} of {total} {split} problems cannot be used (allowed: "
-                f"{self.max_skipped_share:.0%}). {listing or 'The split is empty.'}. Mend the data, or raise "
+                f"{self.max_skipped_share:.0%}). {listing or 'The split is empty.'}. Correct the data, or raise "
                 "--data.max_skipped_share."
             )
         if reasons:
@@ -94,24 +90,20 @@ class RowCheck:
         if split == "train" and (reason := self._missing_text(problem)):
             return reason
         messages = student_messages(problem, self.verifier)
-        tokens = len(encode_chat(self.module.tokenizer, messages, self.module.chat_template_kwargs))
-        if tokens > self.max_prompt_tokens:
+        if len(self.learner.encode(messages)) > self.max_prompt_tokens:
             return f"prompt longer than data.max_prompt_tokens={self.max_prompt_tokens}"
         return None
 
     def _missing_text(self, problem: Problem) -> str | None:
         """Reason why the objective can never get the text that it learns from, or ``None``."""
-        module = self.module
-        fields = module.objective.demonstrations
+        learner, needs = self.learner, self.learner.objective.needs
+        fields = needs.demonstrations
         if fields and demonstration(problem, fields) is None:
             return f"no demonstration: none of {', '.join(fields)} among its privileged texts"
-        signals = module.objective.signals
-        if signals & (Signal.TEACHER_LOGPROBS | Signal.TEACHER_DISTRIBUTION) and (
-            reason := module.context.check(problem)
-        ):
+        if needs.signals & (Signal.TEACHER | Signal.DISTRIBUTION) and (reason := learner.context.check(problem)):
             return reason
-        if signals & Signal.CONTRAST_LOGPROBS and module.contrast is not None:
-            return module.contrast.check(problem)
+        if needs.signals & Signal.CONTRAST and learner.contrast is not None:
+            return learner.contrast.check(problem)
         return None
 
 

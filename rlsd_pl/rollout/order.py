@@ -18,7 +18,7 @@ class ProblemOrder:
     """Training problems by iteration.
 
     Attributes:
-        usable: indices of the problems that can be trained on; ``None`` for a task without end.
+        usable: indices of the problems that can be trained on; ``None`` for an endless task.
         per_iteration: P, over all processes.
         rank, world: this process, and how many there are.
     """
@@ -37,13 +37,13 @@ class ProblemOrder:
         ]
 
     def replacements(self, iteration: int, attempt: int, count: int) -> list[Problem]:
-        """``count`` problems that are not the iteration's own, for its ``attempt``-th refill, from 1."""
+        """``count`` problems that are not the iteration's own, for its ``attempt``-th round of resampling, from 1."""
         first = (attempt - 1) * self.per_iteration + self.rank
         places = [first + self.world * k for k in range(count)]
         if self.usable is None:
-            return [self._problem(derive_seed(self.seed, "refill", iteration, place)) for place in places]
+            return [self._problem(derive_seed(self.seed, "resample", iteration, place)) for place in places]
         own = {self._index(position) for position in self._positions(iteration)}
-        shuffled = [self.usable[i] for i in self._permutation("refill", iteration).tolist()]
+        shuffled = [self.usable[i] for i in self._permutation(self.usable, "resample", iteration).tolist()]
         # A table of one iteration's problems has no others: then they are drawn again.
         others = [index for index in shuffled if index not in own] or shuffled
         return [self._problem(others[place % len(others)]) for place in places]
@@ -55,12 +55,11 @@ class ProblemOrder:
         if self.usable is None:
             return derive_seed(self.seed, "problem", position)
         passes, offset = divmod(position, len(self.usable))
-        return self.usable[int(self._permutation("order", passes)[offset])]
+        return self.usable[int(self._permutation(self.usable, "order", passes)[offset])]
 
-    def _permutation(self, *purpose: object) -> Tensor:
-        assert self.usable is not None
+    def _permutation(self, usable: Sequence[int], *purpose: object) -> Tensor:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, *purpose))
-        return torch.randperm(len(self.usable), generator=generator)
+        return torch.randperm(len(usable), generator=generator)
 
     def _problem(self, index: int) -> Problem:
         return self.task.problem("train", index)

@@ -5,30 +5,38 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-from rlsd_pl.engines import Engine, OnFinished, OnProgress, demonstrate, ignore_progress
+from rlsd_pl.engines import Engine, OnFinished, demonstrate
 from rlsd_pl.policy import Policy
+from rlsd_pl.rollout.verdicts import PendingVerdicts
 from rlsd_pl.types import Completion, Message, Problem, Rollout, Sampling, Status, Verdict
 from rlsd_pl.verifiers.base import Verifier
 
-Watch = Callable[[str, int], OnProgress]
-"""Given what is being sampled ("rollouts", "evaluation") and how many completions, returns who is told of progress."""
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a phase has come, in completions.
+
+    Attributes:
+        phase: ``rollouts``, ``resampling`` or ``evaluation``.
+    """
+
+    phase: str
+    finished: int
+    total: int
 
 
-Make = Callable[[list[list[int]], OnFinished], list[list[Completion]]]
-"""Makes completions from prompts; told whom to give those that are final."""
+OnProgress = Callable[[Progress], None]
 
 
-def watch_nothing(what: str, completions: int) -> OnProgress:
-    """The watch of someone who does not look."""
-    return ignore_progress
+def ignore_progress(progress: Progress) -> None:
+    """For runs that show nothing."""
 
 
 class VerifierError(RuntimeError):
-    """The verifier itself failed too often to train on what it says."""
+    """The verifier itself failed too often to train on its verdicts."""
 
 
 def derive_seed(*parts: object) -> int:
@@ -49,7 +57,7 @@ def student_messages(problem: Problem, verifier: Verifier) -> list[Message]:
 
 
 @dataclass
-class Sampled:
+class SampledGroups:
     """Verified completions.
 
     Attributes:
@@ -57,8 +65,8 @@ class Sampled:
         groups: one list of rollouts per problem.
         generate_seconds: until the last completion was there.
         verify_seconds: from then until the last verdict was there.
-        replaced: rollouts that gave way to others.
-        refills: rounds of that.
+        replaced: rollouts of zero-variance groups that dynamic sampling has replaced.
+        resampling_rounds: how many rounds that took.
     """
 
     prompts: list[list[int]]
@@ -66,16 +74,16 @@ class Sampled:
     generate_seconds: float
     verify_seconds: float
     replaced: list[Rollout] = field(default_factory=list[Rollout])
-    refills: int = 0
+    resampling_rounds: int = 0
 
     @property
     def rollouts(self) -> list[Rollout]:
-        """All that count, group by group."""
+        """All that are learnt from, group by group."""
         return [rollout for group in self.groups for rollout in group]
 
-    def refill(self, places: Sequence[int], fresh: Sampled) -> None:
-        """Put fresh groups in the places of others; there may be more of them than places."""
-        self.refills += 1
+    def replace(self, places: Sequence[int], fresh: SampledGroups) -> None:
+        """Put fresh groups in these places; fresh ones beyond the places are dropped."""
+        self.resampling_rounds += 1
         self.generate_seconds += fresh.generate_seconds
         self.verify_seconds += fresh.verify_seconds
         for place, prompt, group in zip(places, fresh.prompts, fresh.groups, strict=False):
@@ -83,99 +91,81 @@ class Sampled:
             self.prompts[place], self.groups[place] = prompt, group
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Sampler:
     """Samples completions and has them verified while others are still being generated.
 
     Attributes:
         max_error_share: share of completions that the verifier may fail on before the run stops.
         forward_context: precision context for forwards outside the training step.
+        on_progress: told how many completions are final.
     """
 
     policy: Policy
     engine: Engine
     verifier: Verifier
     max_error_share: float = 0.05
-    forward_context: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
+    forward_context: Callable[[], AbstractContextManager[object]] = nullcontext
+    on_progress: OnProgress = ignore_progress
 
     def prompts(self, problems: Sequence[Problem]) -> list[list[int]]:
         """The student's prompts."""
         return [self.policy.encode(student_messages(problem, self.verifier)) for problem in problems]
 
     def sample(
-        self, problems: Sequence[Problem], sampling: Sampling, seed: int, on_progress: OnProgress = ignore_progress
-    ) -> Sampled:
+        self, problems: Sequence[Problem], sampling: Sampling, seed: int, phase: str = "rollouts"
+    ) -> SampledGroups:
         """``sampling.completions`` verified completions of each problem.
 
         Raises:
             VerifierError: if the verifier fails on more than ``max_error_share`` of them.
         """
+        progress = _Counter(phase, len(problems) * sampling.completions, self.on_progress)
         return self._verified(
             problems,
-            lambda prompts, ask: self.engine.generate(self.policy, prompts, sampling, seed, on_progress, ask),
+            lambda prompts, submit: self.engine.generate(
+                self.policy, prompts, sampling, seed, lambda finished: (submit(finished), progress.add(len(finished)))
+            ),
         )
 
-    def demonstrate(self, problems: Sequence[Problem], fields: Sequence[str], sampling: Sampling) -> Sampled:
+    def demonstrate(self, problems: Sequence[Problem], fields: Sequence[str], sampling: Sampling) -> SampledGroups:
         """One completion per problem, the first of its privileged ``fields`` that it has, verified likewise."""
         return self._verified(
-            problems, lambda prompts, ask: demonstrate(self.policy, problems, prompts, fields, sampling)
+            problems, lambda prompts, submit: demonstrate(self.policy, problems, prompts, fields, sampling)
         )
 
-    def _verified(self, problems: Sequence[Problem], make: Make) -> Sampled:
+    def _verified(
+        self,
+        problems: Sequence[Problem],
+        make: Callable[[list[list[int]], OnFinished], list[list[Completion]]],
+    ) -> SampledGroups:
         start = time.perf_counter()
         prompts = self.prompts(problems)
-        with _Verdicts(self.verifier, problems) as verdicts:
+        with PendingVerdicts(self.verifier, problems) as verdicts:
             with self.forward_context():
-                groups = make(prompts, verdicts.ask)
+                groups = make(prompts, verdicts.submit)
             generated = time.perf_counter()
-            rollouts = verdicts.collect(groups)
+            rollouts = verdicts.rollouts(groups)
         self._refuse_errors([rollout.verdict for group in rollouts for rollout in group])
-        return Sampled(prompts, rollouts, generated - start, time.perf_counter() - generated)
+        return SampledGroups(prompts, rollouts, generated - start, time.perf_counter() - generated)
 
     def _refuse_errors(self, verdicts: Sequence[Verdict]) -> None:
         failed = [verdict for verdict in verdicts if verdict.status is Status.ERROR]
         if len(failed) > self.max_error_share * len(verdicts):
             raise VerifierError(
                 f"The verifier failed on {len(failed)} of {len(verdicts)} completions (allowed: "
-                f"{self.max_error_share:.0%}). First: {failed[0].detail!r}. Mend the verifier or its data, or raise "
+                f"{self.max_error_share:.0%}). First: {failed[0].detail!r}. Correct the verifier or its data, or raise "
                 "--data.max_error_share."
             )
 
 
 @dataclass
-class _Verdicts:
-    """Verdicts that are worked out in a thread of their own, which mostly waits for the verifier's processes."""
+class _Counter:
+    phase: str
+    total: int
+    on_progress: OnProgress
+    finished: int = 0
 
-    verifier: Verifier
-    problems: Sequence[Problem]
-    asked: list[tuple[list[Completion], Future[list[Verdict]]]] = field(default_factory=list)
-
-    def __enter__(self) -> _Verdicts:
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="verify")
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.thread.shutdown(cancel_futures=True)
-
-    def ask(self, finished: Sequence[tuple[int, Completion]]) -> None:
-        """Have completions judged, each with the index of its problem."""
-        texts = [completion.text for _, completion in finished]
-        problems = [self.problems[i] for i, _ in finished]
-        verdicts = self.thread.submit(self.verifier.verify, texts, problems)
-        self.asked.append(([completion for _, completion in finished], verdicts))
-
-    def collect(self, groups: Sequence[Sequence[Completion]]) -> list[list[Rollout]]:
-        """Wait for all; an engine need not have announced every completion before it returned."""
-        announced = {id(completion) for completions, _ in self.asked for completion in completions}
-        late = [(i, c) for i, group in enumerate(groups) for c in group if id(c) not in announced]
-        if late:
-            self.ask(late)
-        verdict_of = {
-            id(completion): verdict
-            for completions, verdicts in self.asked
-            for completion, verdict in zip(completions, verdicts.result(), strict=True)
-        }
-        return [
-            [Rollout(problem, completion, verdict_of[id(completion)]) for completion in group]
-            for problem, group in zip(self.problems, groups, strict=True)
-        ]
+    def add(self, count: int) -> None:
+        self.finished += count
+        self.on_progress(Progress(self.phase, self.finished, self.total))

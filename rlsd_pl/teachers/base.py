@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from rlsd_pl.policy import Policy
-else:
-    Policy = Any
+from rlsd_pl.policy import Policy
 
 
 class Teacher(nn.Module, ABC):
@@ -29,7 +25,7 @@ class Teacher(nn.Module, ABC):
         return
 
     @abstractmethod
-    def scoring(self, policy: Policy) -> Any:
+    def scoring(self, policy: Policy) -> AbstractContextManager[Policy]:
         """Context manager that yields the model to score with; outside autograd, before the student's forward."""
 
     def after_iteration(self, policy: Policy, iteration: int) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
-from rlsd_pl.teachers.base import Policy, Teacher
-
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+from rlsd_pl.policy import Dtype, Policy
+from rlsd_pl.teachers.base import Teacher
 
 
 class ExternalTeacher(Teacher):
@@ -51,7 +50,6 @@ class ExternalTeacher(Teacher):
 
     @contextmanager
     def scoring(self, policy: Policy) -> Iterator[Policy]:
-        """See :meth:`Teacher.scoring`."""
         if not self._model:
             raise RuntimeError("The external teacher has no weights yet; call bind(policy) first.")
         yield self._model[0].to(policy.device)

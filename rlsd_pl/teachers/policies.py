@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rlsd_pl.teachers.base import Policy, Snapshot, Teacher
+from rlsd_pl.policy import Policy
+from rlsd_pl.teachers.base import Snapshot, Teacher
 
 
 class LiveTeacher(Teacher):
@@ -15,7 +16,6 @@ class LiveTeacher(Teacher):
 
     @contextmanager
     def scoring(self, policy: Policy) -> Iterator[Policy]:
-        """See :meth:`Teacher.scoring`."""
         yield policy
 
 
@@ -27,13 +27,11 @@ class FrozenTeacher(Teacher):
         self.snapshot = Snapshot()
 
     def bind(self, policy: Policy) -> None:
-        """See :meth:`Teacher.bind`."""
         if not policy.has_adapters:
             self.snapshot.copy_from(policy)
 
     @contextmanager
     def scoring(self, policy: Policy) -> Iterator[Policy]:
-        """See :meth:`Teacher.scoring`."""
         with policy.adapters_off() if policy.has_adapters else self.snapshot.swapped_in(policy):
             yield policy
 
@@ -53,17 +51,14 @@ class PeriodicTeacher(Teacher):
         self.snapshot = Snapshot()
 
     def bind(self, policy: Policy) -> None:
-        """See :meth:`Teacher.bind`."""
         self.snapshot.copy_from(policy)
 
     @contextmanager
     def scoring(self, policy: Policy) -> Iterator[Policy]:
-        """See :meth:`Teacher.scoring`."""
         with self.snapshot.swapped_in(policy):
             yield policy
 
     def after_iteration(self, policy: Policy, iteration: int) -> None:
-        """See :meth:`Teacher.after_iteration`."""
         if (iteration + 1) % self.every == 0:
             self.snapshot.copy_from(policy)
 
@@ -88,15 +83,12 @@ class EMATeacher(Teacher):
         self.snapshot = Snapshot()
 
     def bind(self, policy: Policy) -> None:
-        """See :meth:`Teacher.bind`."""
         self.snapshot.copy_from(policy)
 
     @contextmanager
     def scoring(self, policy: Policy) -> Iterator[Policy]:
-        """See :meth:`Teacher.scoring`."""
         with self.snapshot.swapped_in(policy):
             yield policy
 
     def after_iteration(self, policy: Policy, iteration: int) -> None:
-        """See :meth:`Teacher.after_iteration`."""
         self.snapshot.move_towards(policy, self.decay)

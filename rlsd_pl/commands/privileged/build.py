@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlsd_pl.errors import SetupError
 from rlsd_pl.commands.privileged.report import Coverage, stands_in
 from rlsd_pl.commands.privileged.rows import columns, numbered_rows
 from rlsd_pl.commands.privileged.sources import Source
+from rlsd_pl.errors import SetupError
 from rlsd_pl.rollout.sampler import student_messages
 from rlsd_pl.tasks.base import Task
 from rlsd_pl.types import Problem, Status

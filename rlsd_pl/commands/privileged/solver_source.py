@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlsd_pl.errors import SetupError
 from rlsd_pl.commands.privileged.sources import Source
+from rlsd_pl.errors import SetupError
 from rlsd_pl.types import Message
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.extraction import AnswerLine, Boxed, HashLine

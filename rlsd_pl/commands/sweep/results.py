@@ -18,7 +18,7 @@ FINAL = {
     "length (tokens)": "val/length",
     "truncated": "val/truncated",
     "hollow": "val/hollow",
-    "refers to unseen": "leakage/reference_rate",
+    "phrase rate": "leakage/phrase_rate",
     "teacher KL (nats)": "leakage/teacher_kl",
 }
 """Metrics of the evaluation after the last iteration: name and series. pass@k is added for the k that was measured."""

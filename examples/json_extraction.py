@@ -1,6 +1,6 @@
 """JSON extraction: letters to a shop, and the complaint that each one holds.
 
-``python scripts/examples/json_extraction.py FOLDER`` writes letters.jsonl, and prints how to train.
+``python examples/json_extraction.py FOLDER`` writes letters.jsonl, and prints how to train.
 """
 
 import json

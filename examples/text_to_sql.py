@@ -1,6 +1,6 @@
 """Text-to-SQL on a small shop: builds the database and the questions.
 
-``python scripts/examples/text_to_sql.py FOLDER`` writes shop.sqlite and questions.jsonl, and prints how to train.
+``python examples/text_to_sql.py FOLDER`` writes shop.sqlite and questions.jsonl, and prints how to train.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Unit-tested functions: small list problems with hidden tests and a reference solution.
 
-``python scripts/examples/functions.py FOLDER`` writes functions.jsonl, and prints how to train.
+``python examples/functions.py FOLDER`` writes functions.jsonl, and prints how to train.
 """
 
 import json

@@ -1,0 +1,70 @@
+"""What a rollout phase logs, as weighted sums that add up over processes; docs/metrics.md explains each key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rlsd_pl.distributed import Sums
+from rlsd_pl.functional import masked_sum, zero_variance_groups
+from rlsd_pl.rollout.sampler import SampledGroups
+from rlsd_pl.types import Credit, Rollout, RolloutBatch, Status
+
+
+def rollout_sums(rollouts: Sequence[Rollout]) -> Sums:
+    """Reward, length, statuses, truncation and the verifier's own metrics; keys ``rollout/``."""
+    count = float(len(rollouts))
+    scored = [r for r in rollouts if r.verdict.status is not Status.ERROR]
+    sums: dict[str, tuple[float, float]] = {
+        "rollout/reward": (sum(r.verdict.reward for r in scored), float(len(scored))),
+        "rollout/length": (float(sum(len(r.completion.token_ids) for r in rollouts)), count),
+        "rollout/truncated": (float(sum(r.completion.truncated for r in rollouts)), count),
+    }
+    for status in Status:
+        sums[f"rollout/status_{status}"] = (float(sum(r.verdict.status is status for r in rollouts)), count)
+    for name in sorted({name for r in rollouts for name in r.verdict.metrics}):
+        values = [r.verdict.metrics[name] for r in rollouts if name in r.verdict.metrics]
+        sums[f"rollout/{name}"] = (float(sum(values)), float(len(values)))
+    return sums
+
+
+def group_sums(batch: RolloutBatch, sampled: SampledGroups) -> Sums:
+    """Zero-variance groups, dynamic sampling, and completions without a context; keys ``rollout/``."""
+    groups, rows = float(len(sampled.groups)), float(len(batch))
+    shape = (len(sampled.groups), -1)
+    without = zero_variance_groups(batch.rewards.view(shape), batch.loss_mask.any(dim=1).view(shape))
+    sums = {"rollout/zero_variance_groups": (float(without.sum()), groups)}
+    if sampled.resampling_rounds:
+        replaced = float(len(sampled.replaced))
+        sums["rollout/resampling_rounds"] = (float(sampled.resampling_rounds), 1.0)
+        sums["rollout/replaced"] = (replaced, replaced + rows)
+    contexts = batch.teacher or batch.distillation
+    if contexts is not None:
+        sums["rollout/no_context"] = (float((~contexts.has_context).sum()), rows)
+    if batch.contrast is not None:
+        sums["rollout/no_contrast"] = (float((~batch.contrast.exists.any(dim=1)).sum()), rows)
+    return sums
+
+
+def credit_sums(batch: RolloutBatch, credit: Credit) -> Sums:
+    """How far token credit departs from the group advantage, over the tokens that are learnt from; keys ``credit/``."""
+    rows, tokens = float(len(batch)), float(batch.loss_mask.sum())
+    sums = {f"credit/{name}": (value * rows, rows) for name, value in credit.metrics.items()}
+    if batch.teacher is not None:
+        delta = batch.teacher.logprobs - batch.rollout_logprobs
+        sums["credit/evidence"] = (float(masked_sum(delta, batch.loss_mask)), tokens)
+        sums["credit/evidence_abs"] = (float(masked_sum(delta.abs(), batch.loss_mask)), tokens)
+    if batch.token_advantages is not None:
+        departure = (batch.token_advantages - batch.advantages[:, None]).abs()
+        sums["credit/departure"] = (float(masked_sum(departure, batch.loss_mask)), tokens)
+    return sums
+
+
+def time_sums(sampled: SampledGroups, score_seconds: float) -> Sums:
+    """Seconds and throughput of the phase; keys ``perf/``."""
+    tokens = sum(len(rollout.completion.token_ids) for rollout in [*sampled.rollouts, *sampled.replaced])
+    return {
+        "perf/generate_seconds": (sampled.generate_seconds, 1.0),
+        "perf/verify_seconds": (sampled.verify_seconds, 1.0),
+        "perf/score_seconds": (score_seconds, 1.0),
+        "perf/generated_tokens_per_second": (float(tokens), max(sampled.generate_seconds, 1e-9)),
+    }
