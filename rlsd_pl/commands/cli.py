@@ -157,7 +157,7 @@ def fit(argv: Sequence[str] | None = None) -> FitCLI:
     cli = build(sys.argv[1:] if argv is None else argv)
     try:
         if cli.trainer.is_global_zero:
-            show_resolved(cli.config, cli.composition, cli.model.objective)
+            show_resolved(cli.config, cli.composition, cli.model)
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.run.checkpoint, weights_only=False)
     except SetupError as error:
         cli.run.remove_if_empty()
