@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rlsd_pl.verifiers.function import FunctionVerifier as FunctionVerifier
     from rlsd_pl.verifiers.json_schema import JSONAnswerVerifier as JSONAnswerVerifier
     from rlsd_pl.verifiers.json_schema import JSONSchemaVerifier as JSONSchemaVerifier
-    from rlsd_pl.verifiers.math import MathVerifier as MathVerifier
+    from rlsd_pl.verifiers.math.verifier import MathVerifier as MathVerifier
     from rlsd_pl.verifiers.numeric import NumericVerifier as NumericVerifier
     from rlsd_pl.verifiers.reasoning_gym import ReasoningGymVerifier as ReasoningGymVerifier
     from rlsd_pl.verifiers.remote import RemoteVerifier as RemoteVerifier
@@ -33,7 +33,7 @@ _MODULE_OF = {
     "GatedVerifier": "composite",
     "JSONAnswerVerifier": "json_schema",
     "JSONSchemaVerifier": "json_schema",
-    "MathVerifier": "math",
+    "MathVerifier": "math.verifier",
     "NumericVerifier": "numeric",
     "ReasoningGymVerifier": "reasoning_gym",
     "RegexVerifier": "format",

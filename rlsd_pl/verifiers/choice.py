@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.extraction import Boxed, ExtractionRule
-from rlsd_pl.verifiers.mathematics.screen import MAX_CHARACTERS
-from rlsd_pl.verifiers.mathematics.text import canonical
+from rlsd_pl.verifiers.math.screen import MAX_CHARACTERS
+from rlsd_pl.verifiers.math.text import canonical
 from rlsd_pl.verifiers.verdicts import broken, failed, passed, refusal
 
 _LETTER = re.compile(r"(?:\\text\{)?\s*\(?([A-Z])[).]?\s*\}?")

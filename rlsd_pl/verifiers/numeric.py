@@ -8,16 +8,16 @@ from fractions import Fraction
 from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.extraction import Boxed, ExtractionRule
-from rlsd_pl.verifiers.mathematics.numbers import Quantity, TooLarge, parse_quantity
-from rlsd_pl.verifiers.mathematics.screen import MAX_CHARACTERS
-from rlsd_pl.verifiers.mathematics.text import canonical
+from rlsd_pl.verifiers.math.numbers import Quantity, TooLarge, parse_quantity
+from rlsd_pl.verifiers.math.screen import MAX_CHARACTERS
+from rlsd_pl.verifiers.math.text import canonical
 from rlsd_pl.verifiers.verdicts import broken, failed, invalid, limited, passed, refusal
 
 
 class NumericVerifier(Verifier):
     """Passes ``|answer - reference| <= max(relative_tolerance * |reference|, absolute_tolerance)``, exactly.
 
-    Both sides are read as in :class:`~rlsd_pl.verifiers.math.MathVerifier`; two written units must agree.
+    Both sides are read as in :class:`~rlsd_pl.verifiers.math.verifier.MathVerifier`; two written units must agree.
 
     Args:
         relative_tolerance: share of the reference's size.

@@ -17,7 +17,7 @@ from rlsd_pl.verifiers.choice import ChoiceVerifier
 from rlsd_pl.verifiers.extraction import AnswerLine, HashLine
 from rlsd_pl.verifiers.format import ThinkAnswerVerifier
 from rlsd_pl.verifiers.json_schema import JSONSchemaVerifier
-from rlsd_pl.verifiers.math import MathVerifier
+from rlsd_pl.verifiers.math.verifier import MathVerifier
 from rlsd_pl.verifiers.tool_calls import ReActCalls, ToolCallVerifier
 
 Make = Callable[..., Problem]

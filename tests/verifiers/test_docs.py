@@ -15,8 +15,8 @@ from rlsd_pl.verifiers.pool import Outcome
 
 ROOT = Path(__file__).parents[2]
 MODULES = [
-    "choice", "format", "function", "json_schema", "math", "numeric", "reasoning_gym", "remote", "tool_calls",
-    "documents/schemas", "documents/strict", "mathematics/screen",
+    "choice", "format", "function", "json_schema", "math/verifier", "numeric", "reasoning_gym", "remote", "tool_calls",
+    "documents/schemas", "documents/strict", "math/screen",
 ]  # fmt: skip
 _MAKERS = r"(?:passed|failed|invalid|limited|broken|JSONTextError|JSONLimitError)\(\s*\"(\w+)\""
 _OUTCOMES = r"_outcome\(\"\w+\", \"(\w+)\""

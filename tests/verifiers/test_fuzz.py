@@ -29,8 +29,8 @@ from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.code_extraction import FencedBlock as CodeBlock
 from rlsd_pl.verifiers.extraction import HashLine
 from rlsd_pl.verifiers.json_schema import JSONAnswerVerifier
-from rlsd_pl.verifiers.math import judge_exactly, reference_fault
-from rlsd_pl.verifiers.mathematics.leaves import Policy
+from rlsd_pl.verifiers.math.leaves import Policy
+from rlsd_pl.verifiers.math.verifier import judge_exactly, reference_fault
 from rlsd_pl.verifiers.pool import Limits
 from rlsd_pl.verifiers.tool_calls import ReActCalls
 

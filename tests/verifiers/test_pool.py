@@ -251,7 +251,7 @@ def test_workers_inherit_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     "module",
     [
         "rlsd_pl.verifiers.worker",
-        "rlsd_pl.verifiers.mathematics.symbolic",
+        "rlsd_pl.verifiers.math.symbolic",
         "rlsd_pl.verifiers.documents.schemas",
         "rlsd_pl.verifiers.documents.matching",
     ],

@@ -1,6 +1,6 @@
 """The handler of the math workers: math-verify reads two expressions, and an audit at high precision decides.
 
-Runs only in worker processes, on text that :mod:`rlsd_pl.verifiers.mathematics.screen` let through.
+Runs only in worker processes, on text that :mod:`rlsd_pl.verifiers.math.screen` let through.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import mpmath
 import sympy
 from math_verify import LatexExtractionConfig, parse, verify
 
-from rlsd_pl.verifiers.mathematics.leaves import Policy, Undecided, Units, equal_leaves
-from rlsd_pl.verifiers.mathematics.trees import parse_tree, same
+from rlsd_pl.verifiers.math.leaves import Policy, Undecided, Units, equal_leaves
+from rlsd_pl.verifiers.math.trees import parse_tree, same
 
 _DIGITS = (30, 60)
 """Decimal digits of the two evaluations; values that agree only at one of them are not equal."""

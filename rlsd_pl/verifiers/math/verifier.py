@@ -10,11 +10,11 @@ from typing import Any
 from rlsd_pl.types import Problem, Status, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.extraction import Boxed, ExtractionRule
-from rlsd_pl.verifiers.mathematics.leaves import Policy, Undecided, equal_leaves
-from rlsd_pl.verifiers.mathematics.numbers import TooLarge, parse_quantity
-from rlsd_pl.verifiers.mathematics.screen import excess, is_mathematics, symbolic_excess, unevaluated
-from rlsd_pl.verifiers.mathematics.text import canonical, squeeze
-from rlsd_pl.verifiers.mathematics.trees import Tree, leaves, parse_tree, same
+from rlsd_pl.verifiers.math.leaves import Policy, Undecided, equal_leaves
+from rlsd_pl.verifiers.math.numbers import TooLarge, parse_quantity
+from rlsd_pl.verifiers.math.screen import excess, is_mathematics, symbolic_excess, unevaluated
+from rlsd_pl.verifiers.math.text import canonical, squeeze
+from rlsd_pl.verifiers.math.trees import Tree, leaves, parse_tree, same
 from rlsd_pl.verifiers.pool import Limits, WorkerPool
 from rlsd_pl.verifiers.verdicts import broken, failed, invalid, limited, passed, refusal, unless_value
 
@@ -44,7 +44,7 @@ class MathVerifier(Verifier):
         self.rule = rule or Boxed()
         self.policy = policy or Policy()
         self.instruction = self.rule.instruction
-        self._pool = WorkerPool("rlsd_pl.verifiers.mathematics.symbolic.judge", workers, limits)
+        self._pool = WorkerPool("rlsd_pl.verifiers.math.symbolic.judge", workers, limits)
 
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         """One verdict for each text. Equal (answer, reference) pairs of a batch are judged once."""

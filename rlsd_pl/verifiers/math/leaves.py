@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
-from rlsd_pl.verifiers.mathematics.numbers import Quantity, parse_quantity, split_unit
-from rlsd_pl.verifiers.mathematics.text import squeeze
+from rlsd_pl.verifiers.math.numbers import Quantity, parse_quantity, split_unit
+from rlsd_pl.verifiers.math.text import squeeze
 
 
 class Units(StrEnum):

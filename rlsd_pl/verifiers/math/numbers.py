@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from rlsd_pl.verifiers.mathematics.text import split_top, strip_group
+from rlsd_pl.verifiers.math.text import split_top, strip_group
 
 MAX_DIGITS = 1000
 MAX_EXPONENT = 9999

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rlsd_pl.verifiers.mathematics.intervals import Interval, joined
-from rlsd_pl.verifiers.mathematics.text import encloses, split_top, squeeze, strip_group
+from rlsd_pl.verifiers.math.intervals import Interval, joined
+from rlsd_pl.verifiers.math.text import encloses, split_top, squeeze, strip_group
 
 MAX_ELEMENTS = 200
 _MAX_DEPTH = 6

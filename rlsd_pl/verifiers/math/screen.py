@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rlsd_pl.verifiers.mathematics.text import depth_after
+from rlsd_pl.verifiers.math.text import depth_after
 
 MAX_CHARACTERS = 300
 MAX_DEPTH = 12
