@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers.base import Verifier
-from rlsd_pl.verifiers.pool import Limits, WorkerPool
 from rlsd_pl.verifiers.verdicts import failed, passed, unless_value
+from rlsd_pl.verifiers.workers.pool import WorkerLimits, WorkerPool
 
-REGEX_LIMITS = Limits(wall_seconds=1.0, memory_bytes=512 << 20, reply_bytes=1 << 10)
+REGEX_LIMITS = WorkerLimits(wall_seconds=1.0, memory_bytes=512 << 20, reply_bytes=1 << 10)
 
 
 class RegexVerifier(Verifier):
@@ -25,7 +25,9 @@ class RegexVerifier(Verifier):
         limits: what one match may use.
     """
 
-    def __init__(self, pattern: str, instruction: str = "", workers: int = 1, limits: Limits = REGEX_LIMITS) -> None:
+    def __init__(
+        self, pattern: str, instruction: str = "", workers: int = 1, limits: WorkerLimits = REGEX_LIMITS
+    ) -> None:
         try:
             re.compile(pattern)
         except re.error as error:

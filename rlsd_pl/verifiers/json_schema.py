@@ -12,12 +12,12 @@ from rlsd_pl.types import Problem, Status, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.documents.strict import JSONLimitError, JSONTextError, read_json, same_json
 from rlsd_pl.verifiers.extraction import ExtractionRule, WholeText
-from rlsd_pl.verifiers.pool import Limits, Reply, WorkerPool
 from rlsd_pl.verifiers.verdicts import broken, failed, invalid, limited, passed, refusal, unless_value, verdict
+from rlsd_pl.verifiers.workers.pool import Reply, WorkerLimits, WorkerPool
 
 log = logging.getLogger(__name__)
 
-SCHEMA_LIMITS = Limits(wall_seconds=2.0, memory_bytes=1 << 30, reply_bytes=1 << 12)
+SCHEMA_LIMITS = WorkerLimits(wall_seconds=2.0, memory_bytes=1 << 30, reply_bytes=1 << 12)
 
 
 class JSONSchemaVerifier(Verifier):
@@ -32,7 +32,9 @@ class JSONSchemaVerifier(Verifier):
         limits: what one validation may use.
     """
 
-    def __init__(self, rule: ExtractionRule | None = None, workers: int = 2, limits: Limits = SCHEMA_LIMITS) -> None:
+    def __init__(
+        self, rule: ExtractionRule | None = None, workers: int = 2, limits: WorkerLimits = SCHEMA_LIMITS
+    ) -> None:
         self.rule = rule or WholeText()
         self.instruction = f"Answer with one JSON document. {self.rule.instruction}"
         self._pool = WorkerPool("rlsd_pl.verifiers.documents.schemas.handle", workers, limits)

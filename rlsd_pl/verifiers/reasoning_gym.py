@@ -8,12 +8,12 @@ from typing import Any
 from rlsd_pl.types import Problem, Status, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.extraction import ExtractionRule, FencedBlock
-from rlsd_pl.verifiers.pool import Limits, Reply, WorkerPool
 from rlsd_pl.verifiers.sandbox import Level
 from rlsd_pl.verifiers.sandbox.inside import wire
 from rlsd_pl.verifiers.verdicts import broken, refusal, unless_value, verdict
+from rlsd_pl.verifiers.workers.pool import Reply, WorkerLimits, WorkerPool
 
-SCORE_LIMITS = Limits(wall_seconds=5.0, memory_bytes=2 << 30, reply_bytes=1 << 12)
+SCORE_LIMITS = WorkerLimits(wall_seconds=5.0, memory_bytes=2 << 30, reply_bytes=1 << 12)
 
 
 class ReasoningGymVerifier(Verifier):
@@ -37,12 +37,12 @@ class ReasoningGymVerifier(Verifier):
         rule: ExtractionRule | None = None,
         minimum_level: Level = Level.L2,
         workers: int = 2,
-        limits: Limits = SCORE_LIMITS,
+        limits: WorkerLimits = SCORE_LIMITS,
     ) -> None:
         self.rule = rule or FencedBlock()
         self.instruction = self.rule.instruction
         self.minimum_level = minimum_level
-        self._pool = WorkerPool("rlsd_pl.verifiers.reasoning_gym_worker.handle", workers, limits)
+        self._pool = WorkerPool("rlsd_pl.verifiers.workers.reasoning_gym.handle", workers, limits)
 
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         """One verdict for each text; a text without an answer costs no worker's time."""

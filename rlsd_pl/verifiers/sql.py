@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers.base import Verifier
-from rlsd_pl.verifiers.code_extraction import FencedBlock
-from rlsd_pl.verifiers.code_verdicts import guarded
+from rlsd_pl.verifiers.code.blocks import LanguageBlock
+from rlsd_pl.verifiers.code.verdicts import guarded
 from rlsd_pl.verifiers.extraction import WRONG, ExtractionRule
 from rlsd_pl.verifiers.sandbox import Job, Level, Limits, open_sandbox, run_jobs
 from rlsd_pl.verifiers.sql_compare import Columns, same_result
@@ -67,7 +67,7 @@ class SQLVerifier(Verifier):
         concurrency: int | None = None,
         seed: int = 0,
     ) -> None:
-        self.rule = rule or FencedBlock("sql")
+        self.rule = rule or LanguageBlock("sql")
         self.instruction = self.rule.instruction
         self.order, self.columns, self.seed = order, columns, seed
         self.query_limits = query_limits or QueryLimits()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlsd_pl.types import Status, Verdict
-from rlsd_pl.verifiers.code_verdicts import killed, stopped, undisturbed
+from rlsd_pl.verifiers.code.verdicts import killed, stopped, undisturbed
 from rlsd_pl.verifiers.sandbox import Finished, Job, Run
 from rlsd_pl.verifiers.sandbox.inside import wire
 from rlsd_pl.verifiers.sql_compare import Columns, Group, Rows, equal_values, same_result

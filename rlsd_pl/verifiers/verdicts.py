@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlsd_pl.types import Status, Verdict
 from rlsd_pl.verifiers.extraction import WRONG, Extracted
-from rlsd_pl.verifiers.pool_process import Outcome, Reply
+from rlsd_pl.verifiers.workers.process import Outcome, Reply
 
 MAX_DETAIL = 200
 

@@ -18,11 +18,11 @@ from test_pool import LIMITS
 
 from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers import CodeVerifier, MathVerifier, SQLVerifier
-from rlsd_pl.verifiers.code_verdicts import undisturbed
+from rlsd_pl.verifiers.code.verdicts import undisturbed
 from rlsd_pl.verifiers.math.verifier import MATH_LIMITS
-from rlsd_pl.verifiers.pool import WorkerPool
 from rlsd_pl.verifiers.sandbox import Finished, Level, Run, Stop, detect
 from rlsd_pl.verifiers.verdicts import unless_value
+from rlsd_pl.verifiers.workers.pool import WorkerPool
 
 isolated = pytest.mark.skipif(detect().level < Level.L2, reason=f"cannot isolate here: {detect().describe()}")
 

@@ -11,7 +11,7 @@ import pytest
 
 import rlsd_pl.verifiers
 from rlsd_pl.verifiers.extraction import Missing
-from rlsd_pl.verifiers.pool import Outcome
+from rlsd_pl.verifiers.workers.pool import Outcome
 
 ROOT = Path(__file__).parents[2]
 MODULES = [

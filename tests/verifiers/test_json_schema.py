@@ -18,10 +18,10 @@ from rlsd_pl.verifiers.documents.schemas import SchemaError, compile_schema
 from rlsd_pl.verifiers.documents.strict import JSONTextError, read_json, same_json
 from rlsd_pl.verifiers.extraction import FencedBlock
 from rlsd_pl.verifiers.json_schema import JSONAnswerVerifier, JSONSchemaVerifier
-from rlsd_pl.verifiers.pool import Limits
+from rlsd_pl.verifiers.workers.pool import WorkerLimits
 
 Make = Callable[..., Problem]
-QUICK = Limits(wall_seconds=0.7, memory_bytes=1 << 30)
+QUICK = WorkerLimits(wall_seconds=0.7, memory_bytes=1 << 30)
 A_INTEGER = {"properties": {"a": {"type": "integer"}}, "required": ["a"]}
 
 

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from rlsd_pl.verifiers.pool import Limits, Outcome, WorkerPool
+from rlsd_pl.verifiers.workers.pool import Outcome, WorkerLimits, WorkerPool
 
-LIMITS = Limits(wall_seconds=0.5, memory_bytes=512 << 20, reply_bytes=4096, request_bytes=4096)
+LIMITS = WorkerLimits(wall_seconds=0.5, memory_bytes=512 << 20, reply_bytes=4096, request_bytes=4096)
 
 
 def alive(pid: int) -> bool:
@@ -95,14 +95,14 @@ def test_a_request_over_the_cap_is_never_sent() -> None:
 
 
 def test_a_request_larger_than_the_pipe_arrives() -> None:
-    pool = WorkerPool("handlers.echo", workers=1, limits=Limits(request_bytes=1 << 22, reply_bytes=1 << 22))
+    pool = WorkerPool("handlers.echo", workers=1, limits=WorkerLimits(request_bytes=1 << 22, reply_bytes=1 << 22))
     (reply,) = pool.map([{"n": "x" * (1 << 20)}])
     assert len(reply.value["echo"]) == 1 << 20
     pool.close()
 
 
 def test_workers_are_replaced_after_their_jobs() -> None:
-    pool = WorkerPool("handlers.echo", workers=1, limits=Limits(jobs_per_worker=5))
+    pool = WorkerPool("handlers.echo", workers=1, limits=WorkerLimits(jobs_per_worker=5))
     pids = {reply.value["pid"] for reply in pool.map([{"n": n} for n in range(20)])}
     assert len(pids) == 4
     assert pool.counts.recycled == 4
@@ -110,7 +110,7 @@ def test_workers_are_replaced_after_their_jobs() -> None:
 
 
 def test_equal_requests_run_once() -> None:
-    pool = WorkerPool("handlers.echo", workers=1, limits=Limits(jobs_per_worker=1))
+    pool = WorkerPool("handlers.echo", workers=1, limits=WorkerLimits(jobs_per_worker=1))
     replies = pool.map([{"n": 1}, {"n": 2}, {"n": 1}])
     assert [reply.value["echo"] for reply in replies] == [1, 2, 1]
     assert pool.counts.started == 2
@@ -127,7 +127,7 @@ def test_a_handler_that_does_not_load_fails_every_request_with_the_reason(handle
 
 
 def test_a_batch_has_an_end() -> None:
-    pool = WorkerPool("handlers.misbehave", workers=1, limits=Limits(wall_seconds=0.3, batch_seconds=0.5))
+    pool = WorkerPool("handlers.misbehave", workers=1, limits=WorkerLimits(wall_seconds=0.3, batch_seconds=0.5))
     replies = pool.map([{"act": "sleep", "n": n} for n in range(50)])
     outcomes = [reply.outcome for reply in replies]
     assert outcomes[0] is Outcome.TIMEOUT
@@ -220,8 +220,8 @@ def test_workers_die_with_a_killed_parent(act: str) -> None:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import threading\n"
-        "from rlsd_pl.verifiers.pool import Limits, WorkerPool\n"
-        "pool = WorkerPool('handlers.misbehave', workers=1, limits=Limits(wall_seconds=60))\n"
+        "from rlsd_pl.verifiers.workers.pool import WorkerLimits, WorkerPool\n"
+        "pool = WorkerPool('handlers.misbehave', workers=1, limits=WorkerLimits(wall_seconds=60))\n"
         "pool.map([{'act': 'nothing'}])\n"
         "print(*pool.pids(), flush=True)\n"
         "pool.map([{'act': sys.argv[2]}])\n"
@@ -241,7 +241,7 @@ def test_workers_die_with_a_killed_parent(act: str) -> None:
 
 
 def test_workers_inherit_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rlsd_pl.verifiers.pool_process import _environment
+    from rlsd_pl.verifiers.workers.process import _environment
 
     monkeypatch.setenv("HF_TOKEN", "secret")
     assert "secret" not in _environment().values()

@@ -15,10 +15,10 @@ from rlsd_pl.verifiers.math.numbers import TooLarge, parse_quantity
 from rlsd_pl.verifiers.math.screen import excess, is_mathematics, symbolic_excess, unevaluated
 from rlsd_pl.verifiers.math.text import canonical, squeeze
 from rlsd_pl.verifiers.math.trees import Tree, leaves, parse_tree, same
-from rlsd_pl.verifiers.pool import Limits, WorkerPool
 from rlsd_pl.verifiers.verdicts import broken, failed, invalid, limited, passed, refusal, unless_value
+from rlsd_pl.verifiers.workers.pool import WorkerLimits, WorkerPool
 
-MATH_LIMITS = Limits(wall_seconds=5.0, memory_bytes=1 << 30, request_bytes=1 << 16, reply_bytes=1 << 10)
+MATH_LIMITS = WorkerLimits(wall_seconds=5.0, memory_bytes=1 << 30, request_bytes=1 << 16, reply_bytes=1 << 10)
 
 
 class MathVerifier(Verifier):
@@ -39,7 +39,7 @@ class MathVerifier(Verifier):
         rule: ExtractionRule | None = None,
         policy: Policy | None = None,
         workers: int = 2,
-        limits: Limits = MATH_LIMITS,
+        limits: WorkerLimits = MATH_LIMITS,
     ) -> None:
         self.rule = rule or Boxed()
         self.policy = policy or Policy()

@@ -20,7 +20,7 @@ MAX_TEXT = 200
 _READY_BYTES = 64
 
 
-class Stop(BaseException):
+class Decision(BaseException):
     """Ends the tests with a verdict. Not an ``Exception``, so that tests which expect one do not swallow it."""
 
     def __init__(self, status: str, reason: str, text: str = "") -> None:
@@ -35,10 +35,10 @@ class Solution:
         self._replies = os.fdopen(replies, "rb")
         self._value_bytes = value_bytes
         self.calls = 0
-        self.stopped: Stop | None = None
+        self.stopped: Decision | None = None
 
     def load(self, job: dict[str, Any]) -> None:
-        """Hand the program over; raises :class:`Stop` unless it loads and defines the entry point."""
+        """Hand the program over; raises :class:`Decision` unless it loads and defines the entry point."""
         if self._replies.readline(_READY_BYTES) != b'{"ready": true}\n':
             self._stop("error", "sandbox_failed", "the solution process did not start")
         keys = ("program", "entry_point", "value_bytes")
@@ -101,7 +101,7 @@ class Solution:
         return reply
 
     def _stop(self, status: str, reason: str, text: str = "") -> NoReturn:
-        self.stopped = Stop(status, reason, text)
+        self.stopped = Decision(status, reason, text)
         raise self.stopped
 
 
@@ -158,21 +158,21 @@ def _grade(job: dict[str, Any], solution: Solution) -> None:
     try:
         code, namespace = _prepare(job, solution)
     except Exception as error:
-        raise Stop("error", "tests_broken", f"{type(error).__name__}: {error}"[:MAX_TEXT]) from None
+        raise Decision("error", "tests_broken", f"{type(error).__name__}: {error}"[:MAX_TEXT]) from None
     solution.load(job)
     try:
         exec(code, namespace)
         if callable(namespace.get("check")):
             namespace["check"](solution)
     except MemoryError:
-        raise Stop("limit", "memory", "the tests ran out of memory on a returned value") from None
+        raise Decision("limit", "memory", "the tests ran out of memory on a returned value") from None
     except AssertionError as error:
-        raise Stop("fail", "wrong_answer", _failed_line(job["tests"], error)) from None
+        raise Decision("fail", "wrong_answer", _failed_line(job["tests"], error)) from None
     except Exception as error:
         text = f"{type(error).__name__} in: {_failed_line(job['tests'], error)}"
-        raise Stop("fail", "test_raised", text) from None
+        raise Decision("fail", "test_raised", text) from None
     if solution.calls == 0:
-        raise Stop("error", "tests_empty", "the tests never call the entry point")
+        raise Decision("error", "tests_empty", "the tests never call the entry point")
 
 
 def _failed_line(tests: str, error: BaseException) -> str:
@@ -193,11 +193,11 @@ def main() -> None:
     solution = Solution(*chosen["keep"], value_bytes=job["value_bytes"])
     try:
         _grade(job, solution)
-        verdict = Stop("pass", "passed")
-    except Stop as stop:
+        verdict = Decision("pass", "passed")
+    except Decision as stop:
         verdict = stop
     except BaseException as error:  # SystemExit in the tests, for example
-        verdict = Stop("fail", "test_raised", type(error).__name__)
+        verdict = Decision("fail", "test_raised", type(error).__name__)
     status, reason, text = (solution.stopped or verdict).args
     os.write(1, json.dumps({"status": status, "reason": reason, "text": text}).encode() + b"\n")
     os._exit(0)

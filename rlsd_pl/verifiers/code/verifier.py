@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from rlsd_pl.types import Problem, Status, Verdict
 from rlsd_pl.verifiers.base import Verifier
-from rlsd_pl.verifiers.code_extraction import FencedBlock
-from rlsd_pl.verifiers.code_output import same_output
-from rlsd_pl.verifiers.code_tasks import (
+from rlsd_pl.verifiers.code.blocks import LanguageBlock
+from rlsd_pl.verifiers.code.output import same_output
+from rlsd_pl.verifiers.code.tasks import (
     CodeTask,
     FunctionTask,
     ScriptTask,
@@ -21,7 +21,7 @@ from rlsd_pl.verifiers.code_tasks import (
     refuse_program,
     seed_of,
 )
-from rlsd_pl.verifiers.code_verdicts import function_verdict, guarded, script_output, undisturbed
+from rlsd_pl.verifiers.code.verdicts import function_verdict, guarded, script_output, undisturbed
 from rlsd_pl.verifiers.extraction import WRONG, ExtractionRule
 from rlsd_pl.verifiers.sandbox import Job, Level, Limits, Run, open_sandbox, run_jobs
 from rlsd_pl.verifiers.verdicts import broken, failed, invalid, passed
@@ -49,7 +49,7 @@ class CodeVerifier(Verifier):
         minimum_level: Level = Level.L2,
         concurrency: int | None = None,
     ) -> None:
-        self.rule = rule or FencedBlock("python")
+        self.rule = rule or LanguageBlock("python")
         self.instruction = self.rule.instruction
         self.sandbox = open_sandbox(minimum_level, limits)
         self.concurrency = concurrency or os.cpu_count() or 1

@@ -41,7 +41,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Limits:
+class WorkerLimits:
     """What one worker may use.
 
     Attributes:
@@ -65,7 +65,7 @@ class Limits:
 class WorkerProcess:
     """A started worker. ``job`` is the number of the request in hand; ``deadline`` is on the monotonic clock."""
 
-    def __init__(self, handler: str, limits: Limits) -> None:
+    def __init__(self, handler: str, limits: WorkerLimits) -> None:
         self.limits = limits
         self.job: int | None = None
         self.jobs_done = 0
@@ -83,7 +83,7 @@ class WorkerProcess:
             "die_with_parent": threading.current_thread() is threading.main_thread(),
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "rlsd_pl.verifiers.worker", json.dumps(settings)],
+            [sys.executable, "-m", "rlsd_pl.verifiers.workers.worker", json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

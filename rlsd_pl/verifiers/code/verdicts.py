@@ -14,7 +14,7 @@ from rlsd_pl.verifiers.verdicts import broken, failed, limited, verdict
 _RESOURCE_SIGNALS = frozenset({signal.SIGXCPU, signal.SIGKILL})
 """SIGKILL is what the kernel sends at the hard CPU limit, to a program that ignores SIGXCPU."""
 _KILLS_ALLOWED = 5
-"""As in :class:`~rlsd_pl.verifiers.pool.WorkerPool`: a process killed from outside is run again, up to this often."""
+"""As in the worker pool: a process killed from outside is run again, up to this often."""
 READY = b"ready\n"
 
 

@@ -1,4 +1,4 @@
-"""The child side of :class:`rlsd_pl.verifiers.pool.WorkerPool`: ``python -m rlsd_pl.verifiers.worker SETTINGS``.
+"""The child side of the worker pool: ``python -m rlsd_pl.verifiers.workers.worker SETTINGS``.
 
 Reads one JSON request a line from standard input and answers one JSON reply a line, until end of file. Light on
 purpose: it imports the handler's module and nothing of torch.

@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlsd_pl.verifiers.pool_process import Limits, Outcome, Reply, WorkerProcess
+from rlsd_pl.verifiers.workers.process import Outcome, Reply, WorkerLimits, WorkerProcess
 
-__all__ = ["Limits", "Outcome", "PoolCounts", "Reply", "WorkerPool"]
+__all__ = ["Outcome", "PoolCounts", "Reply", "WorkerLimits", "WorkerPool"]
 
 _CRASHES_ALLOWED = 2
 """A worker that crashes twice on one request crashed because of it."""
@@ -44,15 +44,15 @@ class WorkerPool:
         handler: dotted path of a function ``dict -> dict``, imported once in each child. Its module must not import
             torch (slow start) and its values must be JSON.
         workers: child processes, started when first needed.
-        limits: see :class:`Limits`.
+        limits: see :class:`WorkerLimits`.
     """
 
-    def __init__(self, handler: str, workers: int = 2, limits: Limits | None = None) -> None:
+    def __init__(self, handler: str, workers: int = 2, limits: WorkerLimits | None = None) -> None:
         if workers < 1:
             raise ValueError(f"got workers={workers}, expected at least 1; set workers to the CPU cores to spend")
         self.handler = handler
         self.workers = workers
-        self.limits = limits or Limits()
+        self.limits = limits or WorkerLimits()
         self.counts = PoolCounts()
         self._live: list[WorkerProcess] = []
         self._owner = os.getpid()
