@@ -250,7 +250,7 @@ def test_workers_inherit_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "rlsd_pl.verifiers.worker",
+        "rlsd_pl.verifiers.workers.worker",
         "rlsd_pl.verifiers.math.symbolic",
         "rlsd_pl.verifiers.documents.schemas",
         "rlsd_pl.verifiers.documents.matching",
