@@ -8,6 +8,7 @@ from fractions import Fraction
 from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.extraction import Boxed, ExtractionRule
+from rlsd_pl.verifiers.math.leaves import units_agree
 from rlsd_pl.verifiers.math.numbers import Quantity, TooLarge, parse_quantity
 from rlsd_pl.verifiers.math.screen import MAX_CHARACTERS
 from rlsd_pl.verifiers.math.text import canonical
@@ -57,7 +58,7 @@ class NumericVerifier(Verifier):
             return refused
         reference = _read(problem.answer or "")
         try:
-            answer = _read(found.answer or "", reference.unit if reference else "")
+            answer = _read(found.answer or "", problem.answer or "")
         except TooLarge:
             return limited("number_too_large")
         if answer is None or reference is None:
@@ -65,7 +66,7 @@ class NumericVerifier(Verifier):
         return passed("within_tolerance") if self._close(answer, reference) else failed("outside_tolerance")
 
     def _close(self, answer: Quantity, reference: Quantity) -> bool:
-        if answer.unit and reference.unit and answer.unit != reference.unit:
+        if not units_agree(answer.unit, reference.unit):
             return False
         allowed = max(self.relative_tolerance * abs(reference.value), self.absolute_tolerance)
         return abs(answer.value - reference.value) <= allowed

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-from rlsd_pl.verifiers.math.text import depth_after
+from rlsd_pl.verifiers.math.text import FUNCTIONS, GREEK, depth_after
 
 MAX_CHARACTERS = 300
 MAX_DEPTH = 12
 _MAX_SYMBOLIC_DEPTH = 5
 _MAX_SYMBOLIC_CHARACTERS = 160
-_MAX_EXPONENT_DIGITS = 4
 _MAX_INTEGER_DIGITS = 30
-_LARGE_ARGUMENT = re.compile(r"\d{5,}")
+_MAX_FUNCTIONS = 4
+_MAX_DIGITS = 20_000
+"""Of any integer that sympy would compute before it evaluates the expression."""
+_CAP = 10**9
 
 _ALPHABET = re.compile(r"[\x20-\x7e]*")
 _CODE = re.compile(
     r"__|[\"`@#]|(?<![A-Za-z0-9)}'])'|[A-Za-z]{2,}\.[A-Za-z]|\b(?:lambda|import)\b"
-    r"|(?<![\\A-Za-z])(?!(?:sin|cos|tan|cot|sec|csc|log|exp|sqrt|arcsin|arccos|arctan|gcd|lcm|max|min|det|mod)\b)"
-    r"[A-Za-z]{3,}[(\[]"
+    rf"|(?<![\\A-Za-z])(?!(?:{'|'.join(FUNCTIONS)}|sqrt|gcd|lcm|max|min|det|mod)\b)[A-Za-z]{{3,}}[(\[]"
 )
 _UNEVALUATED = {
     "integral": r"\\i{1,3}nt(?![a-z])|\\oint", "limit": r"\\lim", "sum": r"\\sum", "product": r"\\prod",
@@ -26,7 +28,14 @@ _UNEVALUATED = {
     "extremum": r"\\(?:max|min|sup|inf)(?![a-z])", "gcd": r"\b(?:gcd|lcm)\b",
     "rounding": r"\\[lr](?:floor|ceil)", "derivative": r"\\frac ?\{ ?d ?\}|\\partial", "unfinished": r"\.\.\.",
 }  # fmt: skip
-_FUNCTION = re.compile(r"\\(?:arc)?(?:sin|cos|tan|cot|sec|csc|log|ln|exp)(?:h)?(?![A-Za-z])")
+_FUNCTION = re.compile(rf"\\(?:{'|'.join(FUNCTIONS)})(?![A-Za-z])")
+_LARGE_ARGUMENT = re.compile(r"\d{5,}")
+_NO_VARIABLE = rf"\\(?!(?:{GREEK})(?![A-Za-z]))[A-Za-z]+|\\text\{{[^{{}}]*\}}"
+_COMMANDS = frozenset(
+    f"frac|sqrt|pi|infty|cdot|times|div|le|ge|ne|in|cup|cap|setminus|emptyset|begin|end|{GREEK}".split("|")
+) | frozenset(FUNCTIONS)
+_UNREADABLE = re.compile(r"\\text|[?;:%$~]|\d \d|(?<![A-Za-z)}])[_']|(?<!\\)\\[^A-Za-z\\{}| ]")
+_ATOM = re.compile(r"\d+|\\?[A-Za-z]+|\^|[({\[]|[)}\]]")
 
 
 def is_mathematics(text: str) -> bool:
@@ -34,14 +43,22 @@ def is_mathematics(text: str) -> bool:
     return _ALPHABET.fullmatch(text) is not None and _CODE.search(text) is None
 
 
+def symbols(text: str) -> set[str]:
+    """Variables in ``text``: letters that are neither in a command's name nor e nor i, and Greek letters."""
+    return set(re.findall(r"\\[A-Za-z]+|[A-Za-z]", re.sub(_NO_VARIABLE, " ", text))) - {"e", "i"}
+
+
+def readable(text: str, reference: str) -> bool:
+    """False for words, signs and commands that the symbolic reader drops or misreads, unless the reference has them."""
+    foreign = set(re.findall(r"\\([A-Za-z]+)", text)) - set(re.findall(r"\\([A-Za-z]+)", reference)) - _COMMANDS
+    return not foreign and _UNREADABLE.search(text) is None and r"\text" not in reference
+
+
 def excess(text: str, reference: str) -> str | None:
     """Reason code if ``text`` is too expensive to evaluate, however it is meant."""
-    own = len(reference)
-    if len(text) > max(MAX_CHARACTERS, 2 * own):
+    if len(text) > max(MAX_CHARACTERS, 2 * len(reference)):
         return "answer_too_long"
-    if max(depth_after(text), default=0) > max(MAX_DEPTH, _depth(reference)):
-        return "answer_too_deep"
-    return None
+    return "answer_too_deep" if _depth(text) > max(MAX_DEPTH, _depth(reference)) else None
 
 
 def symbolic_excess(text: str, reference: str) -> str | None:
@@ -49,9 +66,9 @@ def symbolic_excess(text: str, reference: str) -> str | None:
     checks = {
         "expression_too_long": lambda t: len(t) > _MAX_SYMBOLIC_CHARACTERS,
         "expression_too_deep": lambda t: _depth(t) > _MAX_SYMBOLIC_DEPTH,
-        "power_too_large": _has_large_power,
+        "power_too_large": lambda t: _digits(t) > _MAX_DIGITS,
         "number_too_large": lambda t: re.search(rf"\d{{{_MAX_INTEGER_DIGITS + 1},}}", t) is not None,
-        "functions_too_deep": lambda t: len(_FUNCTION.findall(t)) > 4,
+        "functions_too_deep": lambda t: len(_FUNCTION.findall(t)) > _MAX_FUNCTIONS,
         "argument_too_large": lambda t: _FUNCTION.search(t) is not None and _LARGE_ARGUMENT.search(t) is not None,
         "operator_too_large": _has_large_operator,
     }
@@ -66,36 +83,52 @@ def unevaluated(text: str, reference: str) -> str | None:
     return None
 
 
+def cost(text: str) -> tuple[int, int]:
+    """What sorts expressions by what they may cost: digits of the integers in them, characters."""
+    return _digits(text), len(text)
+
+
 def _depth(text: str) -> int:
     return max(depth_after(text), default=0)
 
 
-def _has_large_power(text: str) -> bool:
-    """A number of more than four digits in an exponent, a tower of numbers or of three floors, a power of a sum."""
-    text = text.replace("**", "^")
-    for match in re.finditer(r"\^", text):
-        exponent = _group_after(text, match.end())
-        if re.search(rf"\d{{{_MAX_EXPONENT_DIGITS + 1},}}", exponent):
-            return True
-        floors = exponent.replace(r"^\circ", "").count("^")
-        if floors > 1 or (floors == 1 and not re.search(r"(?<![\\A-Za-z])[a-df-z](?![A-Za-z])", exponent)):
-            return True
-        base = text[: match.start()].rstrip()
-        is_sum = base.endswith((")", "}")) and not re.search(r"_ ?\{[^{}]*\}$", base)  # \sum_{k=1}^{n} is no power
-        if is_sum and re.search(r"\d{3,}", exponent):
-            return True
-    return False
+def _digits(text: str) -> int:
+    """Upper bound of the digits of any integer in ``text`` once its powers are multiplied out."""
+    if _depth(text) > MAX_DEPTH:
+        return _CAP
+    return _product(iter(_ATOM.findall(text.replace("**", "^").replace(r"^\circ", ""))))[1]
 
 
-def _group_after(text: str, start: int) -> str:
-    """The exponent that starts at ``start``: a group in delimiters, or a chain without spaces (``9^9^9``)."""
-    rest = text[start:].lstrip()
-    if not rest.startswith(("{", "(")):
-        chain = re.match(r"[\w^\\.]+", rest)
-        return chain[0] if chain else rest[:1]
-    end = next((i for i, depth in enumerate(depth_after(rest)) if depth == 0), len(rest))
-    after = rest[end + 1 :].lstrip()
-    return rest[: end + 1] + (after[:2] if after.startswith("^") else "")
+def _product(atoms: Iterator[str]) -> tuple[int, int]:
+    """(bound of the value, bound of the digits) up to the closing delimiter; sums are bounded like products."""
+    chains: list[list[tuple[int, int]]] = []
+    joins = False
+    for atom in atoms:
+        if atom in ")]}":
+            break
+        if atom == "^":
+            joins = bool(chains)
+            continue
+        item = _product(atoms) if atom in "([{" else _atom(atom)
+        if joins:
+            chains[-1].append(item)
+        else:
+            chains.append([item])
+        joins = False
+    value = digits = 1
+    for *bases, (power, length) in chains:
+        for base, base_length in reversed(bases):
+            power, length = _raised(base, power), min(_CAP, base_length * power)
+        value, digits = min(_CAP, value * power), min(_CAP, digits + length)
+    return value, digits
+
+
+def _atom(atom: str) -> tuple[int, int]:
+    return (min(_CAP, int(atom[:12])), len(atom)) if atom[0].isdigit() else (3, 1)
+
+
+def _raised(base: int, exponent: int) -> int:
+    return _CAP if base > 1 and exponent * base.bit_length() > 60 else min(_CAP, base**exponent)
 
 
 def _has_large_operator(text: str) -> bool:

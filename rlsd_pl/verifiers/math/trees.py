@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rlsd_pl.verifiers.math.intervals import Interval, joined
-from rlsd_pl.verifiers.math.text import encloses, split_top, squeeze, strip_group
+from rlsd_pl.verifiers.math.text import GREEK, encloses, split_top, squeeze, strip_group
 
 MAX_ELEMENTS = 200
 _MAX_DEPTH = 6
@@ -40,7 +40,10 @@ _UNORDERED = frozenset({Kind.SET, Kind.UNION})
 _MATRICES = {"matrix": Kind.MATRIX, "pmatrix": Kind.MATRIX, "bmatrix": Kind.MATRIX, "vmatrix": Kind.DETERMINANT}
 
 _MATRIX = re.compile(r"\\begin ?\{(\w+)\}(.*)\\end ?\{(\w+)\}", re.DOTALL)
-_NAME = r"(?:\\?[A-Za-z]+(?: ?_ ?(?:\w|\{[\w ,]*\}))?'{0,3}(?: ?\([A-Za-z](?: ?, ?[A-Za-z])*\))?|\\angle ?[A-Z]{1,3})"
+_NAME = (
+    rf"(?!(?:e|i) ?=)(?:(?:[A-Za-z]+|\\(?:{GREEK})(?![A-Za-z]))"
+    r"(?: ?_ ?(?:\w|\{[\w ,]*\}))?'{0,3}(?: ?\([A-Za-z](?: ?, ?[A-Za-z])*\))?|\\angle ?[A-Z]{1,3})"
+)
 _ASSIGNED = re.compile(rf"({_NAME}) ?(?:=|\\in(?![A-Za-z]))(.*)", re.DOTALL)
 _WORDS_BETWEEN = re.compile(r" (?:and|or) |\\text ?\{ ?(?:and|or) ?\}", re.IGNORECASE)
 _RELATION = re.compile(r"(\\le(?![A-Za-z])|\\ge(?![A-Za-z])|<=|>=|<|>)")
@@ -88,10 +91,10 @@ def same(answer: Tree, reference: Tree, equal: Equal) -> bool:
         return all(r"\begin" in tree.text for tree in (answer, reference)) and equal(answer.text, reference.text)
     if answer.kind is Kind.LEAF:
         return equal(answer.text, reference.text)
-    if len(answer.children) != len(reference.children):
-        return False
     if answer.kind in _UNORDERED:
         return _same_unordered(answer.children, reference.children, equal)
+    if len(answer.children) != len(reference.children):
+        return False
     if answer.kind is Kind.EQUATION:
         return _same_equation(answer, reference, equal)
     return all(same(a, r, equal) for a, r in zip(answer.children, reference.children, strict=True))
@@ -110,20 +113,18 @@ def _unwrapped(tree: Tree, other: Tree) -> Tree:
         match = _ASSIGNED.fullmatch(tree.text)
         name_returns = match and re.search(rf"(?<![\\A-Za-z]){re.escape(match[1])}(?![A-Za-z])", match[2])
         if match and not name_returns and len(tree.children) == 2:
-            return parse_tree(match[2])
+            value = parse_tree(match[2])
+            return value if "=" in tree.text or value.kind is not Kind.LEAF else tree  # nothing is in a number
     return tree
 
 
 def _same_unordered(answers: tuple[Tree, ...], references: tuple[Tree, ...], equal: Equal) -> bool:
     if len(_names(answers) | _names(references)) > 1 and _names(answers) != _names(references):
         return False  # x = 1, y = 2 is not 1, 2
-    remaining = list(answers)
-    for reference in references:
-        found = next((i for i, answer in enumerate(remaining) if same(answer, reference, equal)), None)
-        if found is None:
-            return False
-        del remaining[found]
-    return True
+    # Without multiplicity: every element of one side is in the other.
+    return all(any(same(answer, reference, equal) for answer in answers) for reference in references) and all(
+        any(same(answer, reference, equal) for reference in references) for answer in answers
+    )
 
 
 def _names(trees: tuple[Tree, ...]) -> set[str]:
