@@ -126,13 +126,14 @@ def _equal_values(left: sympy.Expr, right: sympy.Expr, tolerance: float, draw: r
 
 def _points(symbols: set[Any], draw: random.Random) -> list[dict[Any, Any]]:
     """Positive, negative and complex values for the symbols; one empty point if there are none."""
-    names = sorted(symbols, key=str)
+    names = sorted({symbol.name for symbol in symbols})
     if not names:
         return [{}]
     if len(names) > _MAX_SYMBOLS:
         return []
     factors = (1, 1, -1, -1, sympy.I, sympy.I - 1)
-    return [{name: factor * sympy.Rational(draw.randint(100, 3000), 1009) for name in names} for factor in factors]
+    values = [{n: factor * sympy.Rational(draw.randint(100, 3000), 1009) for n in names} for factor in factors]
+    return [{symbol: value[symbol.name] for symbol in symbols} for value in values]
 
 
 def _same_value(left: Any, right: Any, tolerance: float = 0.0) -> bool | None:

@@ -32,7 +32,7 @@ _SIZES = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limi
 _COLOR = re.compile(r"\\(?:color|textcolor)\s*\{[^{}]*\}")
 _THIN = re.compile(r"(?<!\\)\\!")
 _GROUPING = re.compile(r"(?<=\d)(?:\{,\}|\\,|\\;|~|\\ )(?=\d{3}(?!\d))")
-_SPACES = re.compile(r"(?<!\\)\\(?:[,;:> ]|quad|qquad|enspace)(?![A-Za-z])|~|\s+")
+_SPACES = re.compile(r"(?<!\\)\\(?:[,;:> ]|(?:quad|qquad|enspace)(?![A-Za-z]))|~|\s+")
 _SYNONYMS = {
     r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\leq": r"\le", r"\leqslant": r"\le",
     r"\geq": r"\ge", r"\geqslant": r"\ge", r"\neq": r"\ne", r"\ast": r"\cdot", r"\lbrace": r"\{", r"\rbrace": r"\}",
@@ -86,7 +86,7 @@ def canonical(text: str) -> str:
     text = _HALF_SHORT_FRACTION.sub(r"\\frac{\1}", text)
     text = _BRACED_SHORT_FRACTION.sub(r"\1{\2}", text)
     text = _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
-    return strip_group(text.strip().rstrip(".,;:").lstrip("= ").strip())
+    return strip_group(" ".join(text.split()).rstrip(".,;: ").lstrip("= "))
 
 
 def squeeze(text: str) -> str:

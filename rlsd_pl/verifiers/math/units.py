@@ -41,9 +41,9 @@ couple hundred thousand million billion trillion double triple twice power root 
 """Words after a number that change its value: never a unit, not even in a reference."""
 _CHANGES_THE_VALUE = frozenset(_CHANGING.split())
 
-_FORMATTED = re.compile(r"(?:\\text\{[^{}]*\}(?:\^\{?-?\d\}?)?(?:/|\\cdot|\*)?)+$")
-_BARE = re.compile(r"(?<=[\d})])[A-Za-z]+(?:[ /][A-Za-z]+|\^\{?-?\d\}?)*$")
-_DEGREES = re.compile(r"\^\{?\\circ\}?(?:([CF])|\\text\{([CF]|Celsius|Fahrenheit)\})?$")
+_FORMATTED = re.compile(r"/?(?:\\text\{[^{}]*\}(?:\^\{?-?\d\}?)?(?:/|\\cdot|\*)?)+$")
+_BARE = re.compile(r"(?<=[\d})])/?[A-Za-z]+(?:[ /][A-Za-z]+|\^\{?-?\d\}?)*$")
+_DEGREES = re.compile(r"\^\{?\\circ\}? ?(?:([CF])|\\text\{([CF]|Celsius|Fahrenheit)\})?$")
 _BASE = re.compile(r"(\d+)_(?:(\d)|\{(\d{1,2})\})")
 _TOKEN = re.compile(r"[A-Za-z]+|[$%/]|\^\{?(-?\d)\}?|(?:\\cdot|[ *.]|\\text\{|\})|(.)")
 
@@ -93,7 +93,7 @@ def _unit(words: str, reference: str | None, marked: bool) -> str | None:
         elif word in _POWER_BEFORE:
             before = _POWER_BEFORE[word]
         elif word[0].isalpha() or word in "$%":
-            unit = _known(word, reference, marked)
+            unit = word if word in "$%" else _known(word, reference, marked or sign < 0)
             if unit is None or unit in exponents:
                 return None
             exponents[unit] = sign * (before or 1)
@@ -123,5 +123,4 @@ def _known(word: str, reference: str | None, marked: bool) -> str | None:
 
 def _unit_text(reference: str) -> str:
     """The part of a reference in which its unit is written."""
-    match = _FORMATTED.search(reference) or re.search(r"(?<=[\d})])[A-Za-z]+(?:[ /][A-Za-z]+)*$", reference)
-    return match[0].replace(r"\text", "") if match else ""
+    return reference.removeprefix(split_unit(reference)[0]) if split_unit(reference)[1] else ""
