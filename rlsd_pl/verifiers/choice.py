@@ -51,8 +51,8 @@ class ChoiceVerifier(Verifier):
             return refused
         letter = self._letter(found.answer or "")
         if letter is None:
-            return failed("no_letter")
-        return passed("same_letter") if letter == expected else failed("other_letter")
+            return failed("no_letter", answer=(found.answer or "").strip())
+        return passed("same_letter", answer=letter) if letter == expected else failed("other_letter", answer=letter)
 
     def _letter(self, text: str) -> str | None:
         match = _LETTER.fullmatch(canonical(text[:MAX_CHARACTERS])) if len(text) <= MAX_CHARACTERS else None

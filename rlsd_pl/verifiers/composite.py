@@ -39,6 +39,10 @@ class CompositeVerifier(Verifier):
         ]
         return [next(filter(None, reasons), None) for reasons in zip(*by_part, strict=True)]
 
+    def bind(self, end_of_turn: Sequence[str]) -> None:
+        for part in self.parts.values():
+            part.bind(end_of_turn)
+
     def close(self) -> None:
         for part in self.parts.values():
             part.close()
@@ -99,11 +103,13 @@ class GatedVerifier(CompositeVerifier):
 
 
 def _merged(reward: float, decisive: str, verdicts: Mapping[str, Verdict]) -> Verdict:
-    """The decisive part's status and detail under its name; metrics and spans of all parts."""
+    """The decisive part's status, detail and answer (else the first that there is); metrics and spans of all parts."""
     metrics = {name: verdict.reward for name, verdict in verdicts.items() if verdict.status is not Status.ERROR}
     spans = {}
     for name, verdict in verdicts.items():
         metrics |= {f"{name}_{key}": value for key, value in verdict.metrics.items()}
         spans |= verdict.spans
     last = verdicts[decisive]
-    return Verdict(reward, last.status, f"{decisive}: {last.detail}"[:MAX_DETAIL], metrics, spans)
+    answers = [last.answer, *(verdict.answer for verdict in verdicts.values())]
+    answer = next((answer for answer in answers if answer is not None), None)
+    return Verdict(reward, last.status, f"{decisive}: {last.detail}"[:MAX_DETAIL], metrics, spans, answer)

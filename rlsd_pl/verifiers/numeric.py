@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from rlsd_pl.types import Problem, Verdict
@@ -11,7 +12,7 @@ from rlsd_pl.verifiers.extraction import Boxed, ExtractionRule
 from rlsd_pl.verifiers.math.leaves import units_agree
 from rlsd_pl.verifiers.math.numbers import Quantity, TooLarge, parse_quantity
 from rlsd_pl.verifiers.math.screen import MAX_CHARACTERS
-from rlsd_pl.verifiers.math.text import canonical
+from rlsd_pl.verifiers.math.text import canonical, squeeze
 from rlsd_pl.verifiers.verdicts import broken, failed, invalid, limited, passed, refusal
 
 
@@ -56,9 +57,12 @@ class NumericVerifier(Verifier):
         found = self.rule.extract(text)
         if (refused := refusal(found)) is not None:
             return refused
-        reference = _read(problem.answer or "")
+        return replace(self._compare(found.answer or "", problem.answer or ""), answer=(found.answer or "").strip())
+
+    def _compare(self, text: str, target: str) -> Verdict:
+        reference = _read(target)
         try:
-            answer = _read(found.answer or "", problem.answer or "")
+            answer = _read(text, squeeze(canonical(target)))
         except TooLarge:
             return limited("number_too_large")
         if answer is None or reference is None:
@@ -72,7 +76,7 @@ class NumericVerifier(Verifier):
         return abs(answer.value - reference.value) <= allowed
 
 
-def _read(text: str, unit: str = "") -> Quantity | None:
+def _read(text: str, reference: str | None = None) -> Quantity | None:
     if len(text) > MAX_CHARACTERS:
         raise TooLarge(f"{len(text)} characters")
-    return parse_quantity(canonical(text), unit)
+    return parse_quantity(canonical(text), reference)

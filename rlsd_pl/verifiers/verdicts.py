@@ -18,35 +18,35 @@ _STATUS_OF = {
 }
 
 
-def verdict(status: Status, code: str, explanation: str = "") -> Verdict:
+def verdict(status: Status, code: str, explanation: str = "", answer: str | None = None) -> Verdict:
     """Reward 1 for ``pass``, else 0; ``detail`` is ``code`` or ``code: explanation``, capped."""
     detail = f"{code}: {explanation}" if explanation else code
-    return Verdict(reward=float(status is Status.PASS), status=status, detail=detail[:MAX_DETAIL])
+    return Verdict(reward=float(status is Status.PASS), status=status, detail=detail[:MAX_DETAIL], answer=answer)
 
 
-def passed(code: str, explanation: str = "") -> Verdict:
+def passed(code: str, explanation: str = "", answer: str | None = None) -> Verdict:
     """Reward 1."""
-    return verdict(Status.PASS, code, explanation)
+    return verdict(Status.PASS, code, explanation, answer)
 
 
-def failed(code: str, explanation: str = "") -> Verdict:
+def failed(code: str, explanation: str = "", answer: str | None = None) -> Verdict:
     """Judged wrong."""
-    return verdict(Status.FAIL, code, explanation)
+    return verdict(Status.FAIL, code, explanation, answer)
 
 
-def invalid(code: str, explanation: str = "") -> Verdict:
+def invalid(code: str, explanation: str = "", answer: str | None = None) -> Verdict:
     """No usable answer."""
-    return verdict(Status.INVALID, code, explanation)
+    return verdict(Status.INVALID, code, explanation, answer)
 
 
-def limited(code: str, explanation: str = "") -> Verdict:
+def limited(code: str, explanation: str = "", answer: str | None = None) -> Verdict:
     """The output used up time, memory or size."""
-    return verdict(Status.LIMIT, code, explanation)
+    return verdict(Status.LIMIT, code, explanation, answer)
 
 
-def broken(code: str, explanation: str = "") -> Verdict:
+def broken(code: str, explanation: str = "", answer: str | None = None) -> Verdict:
     """The verifier failed; not a score."""
-    return verdict(Status.ERROR, code, explanation)
+    return verdict(Status.ERROR, code, explanation, answer)
 
 
 def refusal(found: Extracted) -> Verdict | None:

@@ -39,7 +39,8 @@ def judge(request: dict[str, Any]) -> dict[str, str]:
         try:
             return equal_leaves(answer, reference, policy)
         except Undecided as undecided:
-            return equal_expressions(*undecided.args, policy.relative_tolerance)
+            left, right = undecided.args
+            return equal_expressions(left, right, policy.relative_tolerance)
 
     try:
         agree = same(parse_tree(request["answer"]), parse_tree(request["reference"]), equal)
