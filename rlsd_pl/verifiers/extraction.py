@@ -179,6 +179,47 @@ class FencedBlock(ExtractionRule):
         return Extracted(answer=text[fences[0].end() : fences[1].start()].strip(_BLANKS))
 
 
+class LastNumber(ExtractionRule):
+    """The last number anywhere in the text. Lenient: for models that follow no format.
+
+    What gaming gains: an answer need not be meant as one. A list of guesses that ends in the likeliest passes, and so
+    does a number that follows the answer by chance ("so 41, as 42 is too much" for 42). Prefer a rule with a mark.
+    """
+
+    instruction = "End with the final answer as a number."
+    _NUMBER = re.compile(r"(?<![\w.,-])-?(?:\d[\d,]*)?(?:\.\d+)?(?<=\d)(?:[eE][-+]?\d+|/\d+)?|\d+")
+
+    def find(self, text: str) -> Extracted:
+        numbers = [match for match in self._NUMBER.findall(text) if match]
+        return Extracted(answer=numbers[-1]) if numbers else Extracted(missing=Missing.NO_ANSWER)
+
+
+class LastLine(ExtractionRule):
+    """The last line that is not blank. Lenient: for models that follow no format.
+
+    What gaming gains: as with :class:`LastNumber`, whatever stands last counts as the answer; but all of the line must be
+    the answer, so that hedging ("41 or 42") fails.
+    """
+
+    instruction = "Give the final answer alone on the last line."
+
+    def find(self, text: str) -> Extracted:
+        _, _, line = text.rstrip().rpartition("\n")
+        return Extracted(answer=line.strip()) if line.strip() else Extracted(missing=Missing.NO_ANSWER)
+
+
+class FlexibleBoxed(Boxed):
+    """:class:`Boxed`, and where there is no box at all, :class:`LastNumber`.
+
+    What gaming gains: that of :class:`LastNumber`, for completions without a box. One that a model learns to leave out
+    costs nothing, so the format is not learnt; use it to evaluate base models, not to train.
+    """
+
+    def find(self, text: str) -> Extracted:
+        boxed = super().find(text)
+        return LastNumber().find(text) if boxed.missing is Missing.NO_ANSWER else boxed
+
+
 def _last_line(mark: re.Pattern[str], text: str, label: str) -> Extracted:
     lines = mark.findall(text)
     if not lines:

@@ -29,6 +29,7 @@ _UNEVALUATED = {
     "rounding": r"\\[lr](?:floor|ceil)", "derivative": r"\\frac ?\{ ?d ?\}|\\partial", "unfinished": r"\.\.\.",
 }  # fmt: skip
 _FUNCTION = re.compile(rf"\\(?:{'|'.join(FUNCTIONS)})(?![A-Za-z])")
+_EXPONENTIAL = re.compile(r"\\(?:exp|sinh|cosh|tanh|coth|sech|csch)(?= ?[({])")
 _LARGE_ARGUMENT = re.compile(r"\d{5,}")
 _NO_VARIABLE = rf"\\(?!(?:{GREEK})(?![A-Za-z]))[A-Za-z]+|\\text\{{[^{{}}]*\}}"
 _COMMANDS = frozenset(
@@ -96,7 +97,8 @@ def _digits(text: str) -> int:
     """Upper bound of the digits of any integer in ``text`` once its powers are multiplied out."""
     if _depth(text) > MAX_DEPTH:
         return _CAP
-    return _product(iter(_ATOM.findall(text.replace("**", "^").replace(r"^\circ", ""))))[1]
+    text = _EXPONENTIAL.sub("3^", text.replace("**", "^").replace(r"^\circ", ""))
+    return _product(iter(_ATOM.findall(text)))[1]
 
 
 def _product(atoms: Iterator[str]) -> tuple[int, int]:
