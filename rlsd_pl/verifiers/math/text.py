@@ -54,7 +54,6 @@ _UPRIGHT = re.compile(
 _SPELLINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (_UPRIGHT, lambda m: f" {m[1] or m[2]} "),
     (re.compile(rf"\\text ?\{{ ?({'|'.join(FUNCTIONS)}) ?\}}"), r"\\\1 "),
-    (re.compile(r"\\\{ ?\\\}"), r"\\emptyset"),
     (re.compile(r"(?i)\\text ?\{ ?infinity ?\}|(?<![A-Za-z\\])infinity(?![A-Za-z])"), r"\\infty "),
     (_DEGREES_OF_FUNCTION, lambda m: rf"{m[1]}(\frac{{{m[2] or m[3] or m[4]}\pi}}{{180}})"),
     (re.compile(r"^-\s*-(?=\s*[\d.\\(])"), ""),
@@ -67,6 +66,7 @@ _SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)")
 _HALF_SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(?=\{)")
 _BRACED_SHORT_FRACTION = re.compile(r"(\\frac\s*\{[^{}]*\})\s*(\d)")
 _SHORT_ROOT = re.compile(r"\\sqrt\s*(\w)")
+_FULL_STOP = re.compile(r"(?<![.,;:]) ?[.,;:]$")  # 5... goes on
 _MATH_DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 
 
@@ -86,7 +86,8 @@ def canonical(text: str) -> str:
     text = _HALF_SHORT_FRACTION.sub(r"\\frac{\1}", text)
     text = _BRACED_SHORT_FRACTION.sub(r"\1{\2}", text)
     text = _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
-    return strip_group(" ".join(text.split()).rstrip(".,;: ").lstrip("= "))
+    text = _FULL_STOP.sub("", " ".join(text.split()))
+    return strip_group(text.lstrip("= "))
 
 
 def squeeze(text: str) -> str:
