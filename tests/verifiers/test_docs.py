@@ -15,7 +15,7 @@ from rlsd_pl.verifiers.workers.pool import Outcome
 
 ROOT = Path(__file__).parents[2]
 MODULES = [
-    "choice", "format", "function", "json_schema", "math", "numeric", "reasoning_gym", "remote", "tool_calls",
+    "choice", "format", "function", "documents/verifier", "math", "numeric", "reasoning_gym", "remote", "documents/tool_calls",
     "documents/schemas", "documents/strict", "mathematics/screen",
 ]  # fmt: skip
 _MAKERS = r"(?:passed|failed|invalid|limited|broken|JSONTextError|JSONLimitError)\(\s*\"(\w+)\""

@@ -16,8 +16,8 @@ from rlsd_pl.verifiers.documents.openness import leaves_open
 from rlsd_pl.verifiers.documents.patterns import python_pattern
 from rlsd_pl.verifiers.documents.schemas import SchemaError, compile_schema
 from rlsd_pl.verifiers.documents.strict import JSONTextError, read_json, same_json
+from rlsd_pl.verifiers.documents.verifier import JSONAnswerVerifier, JSONSchemaVerifier
 from rlsd_pl.verifiers.extraction import FencedBlock
-from rlsd_pl.verifiers.json_schema import JSONAnswerVerifier, JSONSchemaVerifier
 from rlsd_pl.verifiers.workers.pool import WorkerLimits
 
 Make = Callable[..., Problem]

@@ -13,15 +13,15 @@ from typing import Any
 from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.documents.strict import JSONTextError, read_json, same_json
+from rlsd_pl.verifiers.documents.verifier import json_refusal
 from rlsd_pl.verifiers.extraction import WholeText
-from rlsd_pl.verifiers.json_schema import json_refusal
 from rlsd_pl.verifiers.verdicts import broken, failed, invalid, limited, passed
 
 MAX_CALLS = 64
 _BRACES = re.compile(r"\{|\}\n?")
 
 
-class Order(StrEnum):
+class CallOrder(StrEnum):
     """Whether calls must come in the reference's order."""
 
     SEQUENCE = "sequence"
@@ -105,7 +105,7 @@ class ToolCallVerifier(Verifier):
         order: whether the calls must come in the reference's order.
     """
 
-    def __init__(self, syntax: CallSyntax | None = None, order: Order = Order.SEQUENCE) -> None:
+    def __init__(self, syntax: CallSyntax | None = None, order: CallOrder = CallOrder.SEQUENCE) -> None:
         self.syntax = syntax or TaggedCalls()
         self.order = order
         self.instruction = self.syntax.instruction
@@ -134,7 +134,7 @@ class ToolCallVerifier(Verifier):
             return limited("too_many_calls")
         if not calls and expected:
             return invalid("no_call")
-        same = _same_sequence if self.order is Order.SEQUENCE else _same_multiset
+        same = _same_sequence if self.order is CallOrder.SEQUENCE else _same_multiset
         return passed("same_calls") if same(calls, expected) else failed("other_calls")
 
 
