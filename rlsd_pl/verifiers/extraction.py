@@ -9,6 +9,8 @@ from enum import StrEnum
 
 _END_OF_TURN = re.compile(r"<\|(?:im_end|eot_id|endoftext|end|end_of_text|eom_id)\|>|</s>|<end_of_turn>")
 _REASONING_CLOSE = "</think>"
+_BLANKS = " \t\r\n"
+"""What is taken off around an answer: JSON knows no other blanks, so a no-break space belongs to the answer."""
 _BOX_TOKENS = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 
 
@@ -120,7 +122,7 @@ class WholeText(ExtractionRule):
     instruction = "Answer with nothing but the answer itself."
 
     def find(self, text: str) -> Extracted:
-        return Extracted(answer=text.strip())
+        return Extracted(answer=text.strip(_BLANKS))
 
 
 class FencedBlock(ExtractionRule):
@@ -135,7 +137,7 @@ class FencedBlock(ExtractionRule):
             return Extracted(missing=Missing.UNCLOSED if fences else Missing.NO_ANSWER)
         if len(fences) > 2:
             return Extracted(missing=Missing.SEVERAL)
-        return Extracted(answer=text[fences[0].end() : fences[1].start()].strip())
+        return Extracted(answer=text[fences[0].end() : fences[1].start()].strip(_BLANKS))
 
 
 def _last_line(mark: re.Pattern[str], text: str, label: str) -> Extracted:
