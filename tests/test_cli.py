@@ -94,7 +94,7 @@ WITH_DEFAULTS = """
 from rlsd_pl.verifiers import CodeVerifier, MathVerifier, SQLVerifier
 from rlsd_pl.verifiers.math.leaves import Policy
 from rlsd_pl.verifiers.sandbox import Level, Limits
-from rlsd_pl.verifiers.sql_reference import QueryLimits
+from rlsd_pl.verifiers.sql.reference import QueryLimits
 class Math(MathVerifier):
     def __init__(self, policy: Policy = Policy(relative_tolerance=0.5)):
         super().__init__(policy=policy)

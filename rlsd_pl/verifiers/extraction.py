@@ -23,6 +23,7 @@ _REASONING = (
 _NEXT_MESSAGE = re.compile(r"<\|end\|>\s*<\|start\|>assistant")
 """gpt-oss goes on with another message of the same turn."""
 _BLANKS = " \t\r\n"
+"""What is taken off around an answer: JSON knows no other blanks, so a no-break space belongs to the answer."""
 _FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 """Letters and symbols without ink."""
 _BOX_TOKENS = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)

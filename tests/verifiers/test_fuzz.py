@@ -27,11 +27,11 @@ from rlsd_pl.verifiers import (
 )
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.code.blocks import LanguageBlock
+from rlsd_pl.verifiers.documents.tool_calls import ReActCalls
+from rlsd_pl.verifiers.documents.verifier import JSONAnswerVerifier
 from rlsd_pl.verifiers.extraction import HashLine
-from rlsd_pl.verifiers.json_schema import JSONAnswerVerifier
 from rlsd_pl.verifiers.math.leaves import Policy
 from rlsd_pl.verifiers.math.verifier import judge_exactly, reference_fault
-from rlsd_pl.verifiers.tool_calls import ReActCalls
 from rlsd_pl.verifiers.workers.pool import WorkerLimits
 
 Make = Callable[..., Problem]

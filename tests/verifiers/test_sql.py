@@ -13,9 +13,9 @@ import pytest
 from rlsd_pl.types import Problem, Status, Verdict
 from rlsd_pl.verifiers.code.blocks import LanguageBlock, RawText
 from rlsd_pl.verifiers.sandbox import Level, Sandbox, detect, failure
-from rlsd_pl.verifiers.sql import SQLVerifier
-from rlsd_pl.verifiers.sql_compare import Columns
-from rlsd_pl.verifiers.sql_reference import Order, QueryLimits
+from rlsd_pl.verifiers.sql.compare import Columns
+from rlsd_pl.verifiers.sql.reference import QueryLimits, RowOrder
+from rlsd_pl.verifiers.sql.verifier import SQLVerifier
 
 pytestmark = pytest.mark.skipif(detect().level < Level.L2, reason=f"cannot isolate here: {detect().describe()}")
 
@@ -219,7 +219,7 @@ def test_empty_results_where_the_task_allows_them(verifier: SQLVerifier, databas
 
 
 def test_policies_of_order_and_columns(database: Path) -> None:
-    lenient = SQLVerifier(RawText(), order=Order.NONE, columns=Columns.ANY_ORDER)
+    lenient = SQLVerifier(RawText(), order=RowOrder.NONE, columns=Columns.ANY_ORDER)
     reference = "SELECT name, city FROM customer ORDER BY id"
     assert judge(lenient, database, reference, "SELECT city, name FROM customer ORDER BY id DESC").status is Status.PASS
     scrambled = "SELECT city, 'n' || (21 - id) FROM customer"

@@ -11,7 +11,7 @@ import pytest
 from rlsd_pl.types import Problem
 from rlsd_pl.verifiers.code.blocks import RawText
 from rlsd_pl.verifiers.sandbox import Level, detect
-from rlsd_pl.verifiers.sql import SQLVerifier
+from rlsd_pl.verifiers.sql.verifier import SQLVerifier
 
 pytestmark = pytest.mark.skipif(detect().level < Level.L2, reason=f"cannot isolate here: {detect().describe()}")
 
