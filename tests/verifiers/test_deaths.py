@@ -77,7 +77,7 @@ def became(cpu_seconds: float, runs: list[Finished]) -> Finished:
     raise AssertionError("another run was asked for")
 
 
-@pytest.mark.parametrize(("deaths", "stop"), [(0, Stop.ENDED), (4, Stop.ENDED), (5, Stop.NOT_STARTED)])
+@pytest.mark.parametrize(("deaths", "stop"), [(0, Stop.ENDED), (4, Stop.ENDED), (5, Stop.KILLED)])
 def test_a_killed_run_is_repeated(deaths: int, stop: Stop) -> None:
     killed, done = Finished(Stop.ENDED, companion_signal=signal.SIGKILL), Finished(Stop.ENDED)
     assert became(60, [killed] * deaths + [done]).stop is stop
