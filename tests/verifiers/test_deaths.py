@@ -50,7 +50,7 @@ def test_a_program_that_crashes_fails(crash: str) -> None:
 @pytest.mark.parametrize(
     ("act", "expected"),
     [("abort", ("limit", "worker_crashed")), ("exit", ("limit", "worker_crashed")),
-     ("killed", ("error", "worker_killed")), ("raise", ("error", "worker_failed"))],
+     ("killed", ("limit", "worker_killed")), ("raise", ("error", "worker_failed"))],
 )  # fmt: skip
 def test_a_judge_that_dies_gives_no_pass(act: str, expected: tuple[str, str]) -> None:
     pool = WorkerPool("handlers.misbehave", workers=1, limits=LIMITS)
