@@ -13,7 +13,7 @@ _STATUS_OF = {
     Outcome.MEMORY: Status.LIMIT,
     Outcome.OVERSIZED: Status.LIMIT,
     Outcome.CRASHED: Status.LIMIT,
-    Outcome.KILLED: Status.ERROR,
+    Outcome.KILLED: Status.LIMIT,
     Outcome.FAILED: Status.ERROR,
 }
 
@@ -59,8 +59,8 @@ def refusal(found: Extracted) -> Verdict | None:
 def unless_value(reply: Reply) -> Verdict | None:
     """The verdict of a reply that brings no value: what the model's output caused is a limit, the rest an error.
 
-    A crash (segfault, stack overflow) that happens twice on one request is the request's doing. A kill from outside was
-    retried before it came here, so it is the machine's.
+    A crash (segfault, stack overflow) that happens twice on one request is the request's doing. So is, for want of a
+    better explanation, the fifth kill: whatever brought it about must not take a sample out of the loss.
     """
     if reply.outcome is Outcome.VALUE:
         return None
