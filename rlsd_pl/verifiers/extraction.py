@@ -198,7 +198,7 @@ class LastNumber(ExtractionRule):
 class LastLine(ExtractionRule):
     """The last line that is not blank. Lenient: for models that follow no format.
 
-    What gaming gains: as with :class:`LastNumber`, whatever stands last counts as the answer; but all of the line must be
+    What gaming gains: as with :class:`LastNumber`, whatever stands last counts; but all of the line must be
     the answer, so that hedging ("41 or 42") fails.
     """
 
