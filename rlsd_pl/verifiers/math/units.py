@@ -28,7 +28,10 @@ ball marble balloon block bead brick stick stone rock shell coin flower rose tre
 sticker stamp shirt sock shoe hat dress car truck bus bike wheel train boat plane house home room window door floor
 chair table desk seat row column group team game match goal point vote step lap trip bolt nail screw tile sheet way
 path arrangement outcome solution integer number side edge face diagonal triangle line term subset pet glass fruit
-gift
+gift download video movie necklace bracelet ribbon candle popsicle lollipop goat pig spider ant star planet city
+country school company vehicle motorcycle mango grape cherry strawberry berry nut pepper cabbage pumpkin watermelon
+pineapple burger donut muffin brownie drink soda meal recipe spoon fork plate pot pan towel blanket pillow curtain
+jewel ring medal trophy badge prize farmer family adult skein stitch flag lamp light battery computer phone
 """
 _KNOWN = {name: unit for unit, names in _SPELLINGS.items() for name in (unit, *names.split())}
 _KNOWN |= {name: name for name in _COUNTED.split()}
