@@ -12,7 +12,7 @@ from torch import Tensor
 from rlsd_pl.distributed import Sums, global_sum
 from rlsd_pl.functional import zero_variance_groups
 from rlsd_pl.objectives import Objective
-from rlsd_pl.rollout.metrics import credit_sums, group_sums, rollout_sums, time_sums
+from rlsd_pl.rollout.metrics import contrast_sums, credit_sums, group_sums, rollout_sums, time_sums
 from rlsd_pl.rollout.sampler import SampledGroups, Sampler, derive_seed
 from rlsd_pl.rollout.scorer import Scorer
 from rlsd_pl.rollout.spans import span_mask
@@ -89,6 +89,7 @@ class RolloutCollector:
             # All that the policy said describes it: replaced groups count too.
             **rollout_sums([*sampled.rollouts, *sampled.replaced]),
             **group_sums(batch, sampled),
+            **contrast_sums(batch, sampled, self.scorer.contrast),
             **credit_sums(batch, credit),
             **time_sums(sampled, score_seconds),
         }

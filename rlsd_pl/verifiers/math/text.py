@@ -18,12 +18,21 @@ _SYMBOLS = str.maketrans(
         "€": r"\text{euro} ", "£": r"\text{pound} ",
     }
 )  # fmt: skip
-_TEXT_COMMANDS = re.compile(r"\\(?:mbox|math(?:rm|bf|it)|text(?:rm|bf|it|normal)|operatorname\*?)\s*\{")
+_TRIGONOMETRIC = ("sin", "cos", "tan", "cot", "sec", "csc")
+FUNCTIONS = tuple(f"{arc}{name}{h}" for arc in ("", "arc") for name in _TRIGONOMETRIC for h in ("", "h"))
+FUNCTIONS += ("log", "ln", "exp")
+GREEK = (
+    "alpha|beta|gamma|delta|epsilon|varepsilon|zeta|eta|theta|vartheta|iota|kappa|lambda|mu|nu|xi|rho|sigma|tau|upsilon|"
+    "phi|varphi|chi|psi|omega|Gamma|Delta|Theta|Lambda|Xi|Pi|Sigma|Phi|Psi|Omega"
+)
+"""Letters that may name a variable: \\pi is a number."""
+
+_TEXT_COMMANDS = re.compile(r"\\(?:mbox|math(?:rm|bf|it|sf|up)|text(?:rm|bf|it|sf|up|normal)|operatorname\*?)\s*\{")
 _SIZES = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|hfill)(?![A-Za-z])")
 _COLOR = re.compile(r"\\(?:color|textcolor)\s*\{[^{}]*\}")
 _THIN = re.compile(r"(?<!\\)\\!")
 _GROUPING = re.compile(r"(?<=\d)(?:\{,\}|\\,|\\;|~|\\ )(?=\d{3}(?!\d))")
-_SPACES = re.compile(r"(?<!\\)\\(?:[,;:> ]|quad|qquad|enspace)(?![A-Za-z])|~|\s+")
+_SPACES = re.compile(r"(?<!\\)\\(?:[,;:> ]|(?:quad|qquad|enspace)(?![A-Za-z]))|~|\s+")
 _SYNONYMS = {
     r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\leq": r"\le", r"\leqslant": r"\le",
     r"\geq": r"\ge", r"\geqslant": r"\ge", r"\neq": r"\ne", r"\ast": r"\cdot", r"\lbrace": r"\{", r"\rbrace": r"\}",
@@ -38,9 +47,13 @@ _DEGREES_OF_FUNCTION = re.compile(
     rf"(\\(?:sin|cos|tan|cot|sec|csc)) ?(?:\( ?{_DEGREES} ?\)|\{{ ?{_DEGREES} ?\}}|{_DEGREES})"
 )
 """Degrees as the argument of a function are an angle; elsewhere they are a unit."""
+_UPRIGHT = re.compile(
+    r"\\text ?\{ ?([-+\d.,/]+|(?![mgshlLAVNJWCF])[A-Za-z]) ?\}|(?<![\d})] )(?<![\d})])\\text ?\{ ?([A-Za-z]) ?\}"
+)
+"""Numbers, and single letters that are no unit or follow no number: upright, they mean what they mean otherwise."""
 _SPELLINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
-    (re.compile(r"\\text ?\{ ?([-+\d.,/]+) ?\}"), r"\1"),
-    (re.compile(r"\\\{ ?\\\}"), r"\\emptyset"),
+    (_UPRIGHT, lambda m: f" {m[1] or m[2]} "),
+    (re.compile(rf"\\text ?\{{ ?({'|'.join(FUNCTIONS)}) ?\}}"), r"\\\1 "),
     (re.compile(r"(?i)\\text ?\{ ?infinity ?\}|(?<![A-Za-z\\])infinity(?![A-Za-z])"), r"\\infty "),
     (_DEGREES_OF_FUNCTION, lambda m: rf"{m[1]}(\frac{{{m[2] or m[3] or m[4]}\pi}}{{180}})"),
     (re.compile(r"^-\s*-(?=\s*[\d.\\(])"), ""),
@@ -53,6 +66,7 @@ _SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)")
 _HALF_SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(?=\{)")
 _BRACED_SHORT_FRACTION = re.compile(r"(\\frac\s*\{[^{}]*\})\s*(\d)")
 _SHORT_ROOT = re.compile(r"\\sqrt\s*(\w)")
+_FULL_STOP = re.compile(r"(?<![.,;:]) ?[.,;:]$")  # 5... goes on
 _MATH_DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 
 
@@ -72,7 +86,8 @@ def canonical(text: str) -> str:
     text = _HALF_SHORT_FRACTION.sub(r"\\frac{\1}", text)
     text = _BRACED_SHORT_FRACTION.sub(r"\1{\2}", text)
     text = _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
-    return strip_group(text.strip().rstrip(".,;:").lstrip("= ").strip())
+    text = _FULL_STOP.sub("", " ".join(text.split()))
+    return strip_group(text.lstrip("= "))
 
 
 def squeeze(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlsd_pl.verifiers.sql_tokens import Token, tokenize
+from rlsd_pl.verifiers.sql.tokens import Token, tokenize
 
 
 @dataclass(frozen=True, slots=True)

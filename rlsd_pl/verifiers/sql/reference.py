@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from rlsd_pl.types import Status, Verdict
-from rlsd_pl.verifiers.code_verdicts import killed, stopped, undisturbed
+from rlsd_pl.verifiers.code.verdicts import killed, stopped, undisturbed
 from rlsd_pl.verifiers.sandbox import Finished, Job, Run
 from rlsd_pl.verifiers.sandbox.inside import wire
-from rlsd_pl.verifiers.sql_compare import Columns, Group, Rows, equal_values, same_result
-from rlsd_pl.verifiers.sql_order import SortKey, sort_keys, with_keys, without_limit
+from rlsd_pl.verifiers.sql.compare import Columns, Group, Rows, equal_values, same_result
+from rlsd_pl.verifiers.sql.order import SortKey, sort_keys, with_keys, without_limit
 from rlsd_pl.verifiers.verdicts import broken, verdict
 
 
-class Order(StrEnum):
+class RowOrder(StrEnum):
     """Whether the order of the rows counts."""
 
     REFERENCE = "reference"
@@ -88,7 +88,7 @@ def run_queries(queries: Sequence[Query], files: Sequence[Path], limits: QueryLi
     return [*tables, *[tables[-1]] * (len(queries) - len(tables))]
 
 
-def expect(query: str, database: Path, order: Order, limits: QueryLimits) -> Job[Expected | str]:
+def expect(query: str, database: Path, order: RowOrder, limits: QueryLimits) -> Job[Expected | str]:
     """Run a reference: its result on ``database``, or the reason why it cannot be used there."""
     plain, backwards = yield from run_queries([Query(query), Query(query, backwards=True)], [database], limits)
     if isinstance(plain, Verdict):
@@ -103,10 +103,10 @@ def expect(query: str, database: Path, order: Order, limits: QueryLimits) -> Job
     values = yield from _key_values(query, keys, plain, database, limits)
     if values is None:
         unread = "the sort key of the reference cannot be read; sort by an output column, or set order=none"
-        return unread if order is Order.REFERENCE else Expected(plain.rows, None)
+        return unread if order is RowOrder.REFERENCE else Expected(plain.rows, None)
     if (yield from _limit_cuts_a_tie(query, keys, values, database, limits)):
         return "the reference is not deterministic: its LIMIT parts rows whose sort keys are equal"
-    return Expected(plain.rows, _groups(values) if order is Order.REFERENCE else None)
+    return Expected(plain.rows, _groups(values) if order is RowOrder.REFERENCE else None)
 
 
 def _failure(finished: Finished) -> Verdict | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlsd_pl.types import Verdict
-from rlsd_pl.verifiers.sql_tokens import Token, tokenize
+from rlsd_pl.verifiers.sql.tokens import Token, tokenize
 from rlsd_pl.verifiers.verdicts import failed, invalid
 
 MAX_QUERY_CHARACTERS = 20_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-import time
+from dataclasses import replace
 from typing import Any
 
 from rlsd_pl.types import Status, Verdict
@@ -14,7 +14,7 @@ from rlsd_pl.verifiers.verdicts import broken, failed, limited, verdict
 _RESOURCE_SIGNALS = frozenset({signal.SIGXCPU, signal.SIGKILL})
 """SIGKILL is what the kernel sends at the hard CPU limit, to a program that ignores SIGXCPU."""
 _KILLS_ALLOWED = 5
-"""As in :class:`~rlsd_pl.verifiers.pool.WorkerPool`: a process killed from outside is run again, up to this often."""
+"""As in the worker pool: a process killed from outside is run again, up to this often."""
 READY = b"ready\n"
 
 
@@ -29,24 +29,24 @@ def guarded(job: Job[Verdict]) -> Job[Verdict]:
 def undisturbed(request: Run, cpu_seconds: float) -> Job[Finished]:
     """What became of a run that nobody from outside ended.
 
-    Programs cannot send signals, so SIGKILL comes from the kernel at the hard CPU limit, or from outside: an operator,
-    the kernel when the *machine* is out of memory. In less time than the CPU limit it is the latter.
+    SIGKILL comes from the kernel at the hard CPU limit, or from outside: an operator, the kernel when the *machine* is
+    out of memory. In less time than the CPU limit it is the latter, and the run is repeated. Programs cannot send
+    signals, change limits or set timers; one that is killed early again and again is a ``limit`` all the same, because
+    whatever it did to bring that about must not take its sample out of the loss.
     """
     for _ in range(_KILLS_ALLOWED):
-        begin = time.monotonic()
         finished = yield request
-        early = time.monotonic() - begin < cpu_seconds
-        if not early or signal.SIGKILL not in (finished.signal, finished.companion_signal):
+        if finished.seconds >= cpu_seconds or signal.SIGKILL not in (finished.signal, finished.companion_signal):
             return finished
-    return Finished(Stop.NOT_STARTED, message=f"killed from outside {_KILLS_ALLOWED} times")
+    return Finished(Stop.KILLED, message=f"{_KILLS_ALLOWED} times, before any limit")
 
 
 def stopped(finished: Finished) -> Verdict | None:
     """The verdict of a run that the parent had to end or could not start, ``None`` if it ended by itself."""
     if finished.stop is Stop.NOT_STARTED:
         return broken("sandbox_failed", finished.message)
-    if finished.stop in (Stop.WALL, Stop.OUTPUT):
-        return limited(finished.stop.value)
+    if finished.stop is not Stop.ENDED:
+        return limited(finished.stop.value, finished.message)
     return None
 
 
@@ -63,7 +63,7 @@ def killed(ended_by: int | None) -> Verdict | None:
 
 
 def function_verdict(finished: Finished) -> Verdict:
-    """The grader's line, refined by how the solution's process died."""
+    """The grader's line, refined by how the solution's process died; the reward is the share of asserts that held."""
     early = stopped(finished)
     if early is not None:
         return early
@@ -74,7 +74,7 @@ def function_verdict(finished: Finished) -> Verdict:
         return broken("sandbox_failed", "no verdict from the grader") if finished.signal is None else limited("grader")
     if report["reason"] == "solution_died":
         return killed(finished.companion_signal) or failed("exited", "the solution's process ended before the tests")
-    return verdict(Status(report["status"]), report["reason"], report["text"])
+    return replace(verdict(Status(report["status"]), report["reason"], report["text"]), reward=report["share"])
 
 
 def script_output(finished: Finished) -> str | Verdict:

@@ -16,9 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlsd_pl.verifiers.pool_process import Limits, Outcome, Reply, WorkerProcess
+from rlsd_pl.verifiers.budget import Budget
+from rlsd_pl.verifiers.workers.process import Outcome, Reply, WorkerLimits, WorkerProcess
 
-__all__ = ["Limits", "Outcome", "PoolCounts", "Reply", "WorkerPool"]
+__all__ = ["Outcome", "PoolCounts", "Reply", "WorkerLimits", "WorkerPool"]
 
 _CRASHES_ALLOWED = 2
 """A worker that crashes twice on one request crashed because of it."""
@@ -44,15 +45,15 @@ class WorkerPool:
         handler: dotted path of a function ``dict -> dict``, imported once in each child. Its module must not import
             torch (slow start) and its values must be JSON.
         workers: child processes, started when first needed.
-        limits: see :class:`Limits`.
+        limits: see :class:`WorkerLimits`.
     """
 
-    def __init__(self, handler: str, workers: int = 2, limits: Limits | None = None) -> None:
+    def __init__(self, handler: str, workers: int = 2, limits: WorkerLimits | None = None) -> None:
         if workers < 1:
             raise ValueError(f"got workers={workers}, expected at least 1; set workers to the CPU cores to spend")
         self.handler = handler
         self.workers = workers
-        self.limits = limits or Limits()
+        self.limits = limits or WorkerLimits()
         self.counts = PoolCounts()
         self._live: list[WorkerProcess] = []
         self._owner = os.getpid()
@@ -108,13 +109,14 @@ class _Batch:
     """One call of :meth:`WorkerPool.map`."""
 
     def __init__(self, pool: WorkerPool, requests: Sequence[Mapping[str, Any]]) -> None:
-        self.pool = pool
+        self.pool, self._limits = pool, pool.limits
         self.lines = [(json.dumps(request) + "\n").encode() for request in requests]
         self.replies: list[Reply | None] = [None] * len(requests)
         self.losses: list[Counter[Outcome]] = [Counter() for _ in requests]
         self.waiting: deque[int] = deque()
+        self.again: deque[int] = deque()  # reached the short limits
+        self.budget = Budget(pool.limits.batch_seconds * pool.workers)
         self.failed_starts = 0
-        self.ends = time.monotonic() + pool.limits.batch_seconds
         self.selector = selectors.DefaultSelector()
 
     def run(self) -> list[Reply]:
@@ -122,17 +124,18 @@ class _Batch:
             self._admit()
             for worker in self.pool.live():
                 self._watch(worker)
-            while self.waiting or any(worker.job is not None for worker in self.pool.live()):
+            while self.waiting or self.again or any(worker.job is not None for worker in self.pool.live()):
                 self._staff()
                 self._wait()
                 self._expire()
         finally:
             self.selector.close()
+        self.budget.report("Requests")
         first = {line: self.replies[index] for index, line in reversed(list(enumerate(self.lines)))}
         return [first[line] or Reply(Outcome.FAILED, detail="no reply") for line in self.lines]
 
     def _admit(self) -> None:
-        cap = self.pool.limits.request_bytes
+        cap = self._limits.request_bytes
         seen: set[bytes] = set()
         for index, line in enumerate(self.lines):
             if line in seen:
@@ -148,20 +151,18 @@ class _Batch:
 
     def _staff(self) -> None:
         """Hand requests to idle workers; start workers while there is more work than workers."""
-        if time.monotonic() > self.ends:
-            self._give_up(f"the batch took {self.pool.limits.batch_seconds} s; this request had not begun")
+        while self.again and self.budget.spent:
+            self.replies[self.again.popleft()] = self._timed_out(
+                self.budget.refuse(f"{self._limits.short_seconds:g} s")
+            )
         for worker in self.pool.live():
-            if worker.idle and self.waiting:
-                self._assign(worker)
+            if worker.idle and (queue := self.waiting or self.again):
+                worker.send(index := queue.popleft(), self.lines[index], queue is self.waiting and self.budget.tight)
+                self._feed(worker)
         starting = sum(worker.starting for worker in self.pool.live())
-        while len(self.pool.live()) < self.pool.workers and starting < len(self.waiting):
+        while len(self.pool.live()) < self.pool.workers and starting < len(self.waiting) + len(self.again):
             self._watch(self.pool.start_worker())
             starting += 1
-
-    def _assign(self, worker: WorkerProcess) -> None:
-        index = self.waiting.popleft()
-        worker.send(index, self.lines[index])
-        self._feed(worker)
 
     def _feed(self, worker: WorkerProcess) -> None:
         """Write what the pipe takes; the selector says when it takes more."""
@@ -190,7 +191,7 @@ class _Batch:
         if reply is None:
             return
         if reply.outcome in (Outcome.CRASHED, Outcome.KILLED):
-            self._lost(worker, reply)
+            self._lost(worker, job, reply)
         elif job is None:
             self._start_failed(worker, reply.detail)
         else:
@@ -200,16 +201,17 @@ class _Batch:
         self.replies[job] = reply
         self.failed_starts = 0
         if reply.outcome not in (Outcome.VALUE, Outcome.FAILED):
-            self._remove(worker)
-        elif worker.jobs_done >= self.pool.limits.jobs_per_worker:
+            self._renew(worker)
+        elif worker.jobs_done >= self._limits.jobs_per_worker:
             self.pool.counts.recycled += 1
-            self._remove(worker)
+            self._renew(worker)
 
-    def _lost(self, worker: WorkerProcess, reply: Reply) -> None:
+    def _lost(self, worker: WorkerProcess, job: int | None, reply: Reply) -> None:
         """A worker died by itself: its request runs again unless it has cost too many workers."""
         self.pool.counts.died += 1
-        job, starting = worker.job, worker.starting
-        self._remove(worker)
+        starting = worker.starting and worker.dead
+        if worker.dead:
+            self._remove(worker)
         if job is None:
             if starting and reply.outcome is Outcome.CRASHED:  # a kill says nothing of the handler
                 self._count_failed_start(reply.detail)
@@ -227,11 +229,25 @@ class _Batch:
             if worker.deadline is None or worker.deadline > now:
                 continue
             if worker.job is None:
-                self._start_failed(worker, f"not ready within {self.pool.limits.start_seconds} s")
+                self._start_failed(worker, f"not ready within {self._limits.start_seconds} s")
                 continue
             self.pool.counts.timed_out += 1
-            self.replies[worker.job] = Reply(Outcome.TIMEOUT, detail=f"over {self.pool.limits.wall_seconds} s")
-            self._remove(worker)
+            if worker.short:
+                self.again.append(worker.job)
+            else:
+                self.budget.lost += self._limits.wall_seconds
+                self.replies[worker.job] = self._timed_out(f"over {self._limits.wall_seconds:g} s")
+            self._renew(worker)
+
+    @staticmethod
+    def _timed_out(detail: str) -> Reply:
+        return Reply(Outcome.TIMEOUT, detail=detail)
+
+    def _renew(self, worker: WorkerProcess) -> None:
+        """End what serves in ``worker``; its next fork is ready at once."""
+        if worker.requests.fileno() in self.selector.get_map():
+            self.selector.unregister(worker.requests)
+        worker.renew()
 
     def _start_failed(self, worker: WorkerProcess, reason: str) -> None:
         self._remove(worker)
@@ -243,8 +259,10 @@ class _Batch:
             self._give_up(f"worker does not start: {reason}")
 
     def _give_up(self, reason: str) -> None:
-        while self.waiting:
-            self.replies[self.waiting.popleft()] = Reply(Outcome.FAILED, detail=reason)
+        for index in (*self.waiting, *self.again):
+            self.replies[index] = Reply(Outcome.FAILED, detail=reason)
+        self.waiting.clear()
+        self.again.clear()
 
     def _remove(self, worker: WorkerProcess) -> None:
         for pipe in (worker.requests, worker.replies):

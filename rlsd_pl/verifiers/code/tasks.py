@@ -100,7 +100,10 @@ def _function_task(metadata: Mapping[str, Any]) -> FunctionTask:
         raise TaskError("metadata['tests'] holds no tests; set source text or a list of asserts")
     if not isinstance(entry_point, str) or not entry_point.isidentifier():
         raise TaskError(f"metadata['entry_point'] is {entry_point!r}; set the name of the function under test")
-    return FunctionTask(tests, entry_point, metadata.get("prompt_code") or "")
+    prompt_code = metadata.get("prompt_code") or ""
+    if not isinstance(prompt_code, str):
+        raise TaskError(f"metadata['prompt_code'] is a {type(prompt_code).__name__}; set source text")
+    return FunctionTask(tests, entry_point, prompt_code)
 
 
 def _script_task(metadata: Mapping[str, Any]) -> ScriptTask:

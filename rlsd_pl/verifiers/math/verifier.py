@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from rlsd_pl.types import Problem, Status, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.extraction import Boxed, ExtractionRule
-from rlsd_pl.verifiers.mathematics.leaves import Policy, Undecided, equal_leaves
-from rlsd_pl.verifiers.mathematics.numbers import TooLarge, parse_quantity
-from rlsd_pl.verifiers.mathematics.screen import excess, is_mathematics, symbolic_excess, unevaluated
-from rlsd_pl.verifiers.mathematics.text import canonical, squeeze
-from rlsd_pl.verifiers.mathematics.trees import Tree, leaves, parse_tree, same
-from rlsd_pl.verifiers.pool import Limits, WorkerPool
-from rlsd_pl.verifiers.verdicts import broken, failed, invalid, limited, passed, refusal, unless_value
+from rlsd_pl.verifiers.math.leaves import Policy, Undecided, equal_leaves
+from rlsd_pl.verifiers.math.numbers import TooLarge, parse_quantity
+from rlsd_pl.verifiers.math.screen import cost, excess, is_mathematics, symbolic_excess, unevaluated
+from rlsd_pl.verifiers.math.text import canonical, squeeze
+from rlsd_pl.verifiers.math.trees import Tree, leaves, parse_tree, same
+from rlsd_pl.verifiers.verdicts import broken, failed, invalid, limited, passed, refusal, unless_value, verdict
+from rlsd_pl.verifiers.workers.pool import WorkerLimits, WorkerPool
 
-MATH_LIMITS = Limits(wall_seconds=5.0, memory_bytes=1 << 30, request_bytes=1 << 16, reply_bytes=1 << 10)
+MATH_LIMITS = WorkerLimits(wall_seconds=3.0, memory_bytes=1 << 30, request_bytes=1 << 16, reply_bytes=1 << 10)
 
 
 class MathVerifier(Verifier):
@@ -39,51 +40,44 @@ class MathVerifier(Verifier):
         rule: ExtractionRule | None = None,
         policy: Policy | None = None,
         workers: int = 2,
-        limits: Limits = MATH_LIMITS,
+        limits: WorkerLimits = MATH_LIMITS,
     ) -> None:
         self.rule = rule or Boxed()
         self.policy = policy or Policy()
         self.instruction = self.rule.instruction
-        self._pool = WorkerPool("rlsd_pl.verifiers.mathematics.symbolic.judge", workers, limits)
+        self._pool = WorkerPool("rlsd_pl.verifiers.math.symbolic.judge", workers, limits)
 
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         """One verdict for each text. Equal (answer, reference) pairs of a batch are judged once."""
-        answers = [self._extracted(text) for text in texts]
-        pairs = [(answer, problem.answer or "") for answer, problem in zip(answers, problems, strict=True)]
-        judged = self._judge({pair for pair in pairs if isinstance(pair[0], str)})  # pyright: ignore
-        return [answer if isinstance(answer, Verdict) else judged[answer, ref] for answer, ref in pairs]
+        found = [self.rule.extract(text) for text in texts]
+        pairs = [(each.answer or "", problem.answer or "") for each, problem in zip(found, problems, strict=True)]
+        judged = self._judge({pair for each, pair in zip(found, pairs, strict=True) if each.missing is None})
+        return [
+            refusal(each) or replace(judged[pair], answer=pair[0].strip())
+            for each, pair in zip(found, pairs, strict=True)
+        ]
 
     def check(self, problem: Problem) -> str | None:
         """A reference must be there, and must verify against itself."""
         if (reason := reference_fault(problem.answer or "")) is not None:
             return reason
         assert problem.answer is not None
-        verdict = self._judge({(problem.answer, problem.answer)})[problem.answer, problem.answer]
-        if verdict.status is Status.PASS:
+        own = self._judge({(problem.answer, problem.answer)})[problem.answer, problem.answer]
+        if own.status is Status.PASS:
             return None
-        return f"the reference {problem.answer[:80]!r} does not verify against itself: {verdict.detail}"
+        return f"the reference {problem.answer[:80]!r} does not verify against itself: {own.detail}"
 
     def close(self) -> None:
         self._pool.close()
 
-    def _extracted(self, text: str) -> str | Verdict:
-        found = self.rule.extract(text)
-        return refusal(found) or found.answer or ""
-
     def _judge(self, pairs: set[tuple[str, str]]) -> dict[tuple[str, str], Verdict]:
-        """Decide each pair here if possible; send the others to the workers."""
-        verdicts: dict[tuple[str, str], Verdict] = {}
-        requests: dict[tuple[str, str], dict[str, Any]] = {}
-        for pair in sorted(pairs):
-            decision = judge_exactly(*pair, self.policy)
-            if decision is None:
-                requests[pair] = self._request(*pair)
-            else:
-                verdicts[pair] = decision
-        replies = self._pool.map(list(requests.values()))
-        for pair, reply in zip(requests, replies, strict=True):
-            verdicts[pair] = unless_value(reply) or (passed("symbolic") if reply.value["equal"] else failed("unequal"))
-        return verdicts
+        """Decide each pair here if possible; send the others to the workers, the cheap ones first."""
+        verdicts = {pair: judge_exactly(*pair, self.policy) for pair in sorted(pairs)}
+        undecided = sorted((pair for pair, decision in verdicts.items() if decision is None), key=lambda p: cost(p[0]))
+        replies = self._pool.map([self._request(*pair) for pair in undecided])
+        for pair, reply in zip(undecided, replies, strict=True):
+            verdicts[pair] = unless_value(reply) or verdict(Status(reply.value["status"]), reply.value["code"])
+        return {pair: decision for pair, decision in verdicts.items() if decision is not None}
 
     def _request(self, answer: str, reference: str) -> dict[str, Any]:
         return {

@@ -11,7 +11,7 @@ _FENCE = re.compile(r" {0,3}(`{3,}+)[ \t]*+([^`\s]*+)[^`]*+$")
 _ALIASES = {"python": frozenset({"python", "python3", "py"}), "sql": frozenset({"sql", "sqlite"})}
 
 
-class FencedBlock(ExtractionRule):
+class LanguageBlock(ExtractionRule):
     """The last closed fenced block of one language. Blocks of other languages, or without one, do not count.
 
     Fences pair as in CommonMark: a block ends at the first line that holds nothing but at least as many backticks as
@@ -48,7 +48,7 @@ class FencedBlock(ExtractionRule):
         return Extracted(missing=Missing.UNCLOSED if unclosed else Missing.NO_ANSWER)
 
 
-class WholeText(ExtractionRule):
+class RawText(ExtractionRule):
     """The completion as it is, for base models that continue ``prompt_code`` (HumanEval) and for bare SQL."""
 
     instruction = ""

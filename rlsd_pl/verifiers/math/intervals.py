@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from rlsd_pl.verifiers.mathematics.numbers import parse_rational
+from rlsd_pl.verifiers.math.numbers import parse_rational
 
 _INFINITE = {r"\infty": math.inf, r"+\infty": math.inf, r"-\infty": -math.inf}
 

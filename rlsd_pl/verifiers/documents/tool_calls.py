@@ -5,23 +5,23 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
 from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers.base import Verifier
-from rlsd_pl.verifiers.documents.strict import JSONTextError, read_json, same_json
-from rlsd_pl.verifiers.extraction import WholeText
-from rlsd_pl.verifiers.json_schema import json_refusal
-from rlsd_pl.verifiers.verdicts import broken, failed, invalid, limited, passed
+from rlsd_pl.verifiers.documents.strict import JSONTextError, canonical_json, read_json, same_json, value_end
+from rlsd_pl.verifiers.documents.verifier import json_refusal
+from rlsd_pl.verifiers.extraction import Missing, WholeText
+from rlsd_pl.verifiers.verdicts import broken, failed, invalid, limited, passed, refusal
 
 MAX_CALLS = 64
-_BRACES = re.compile(r"\{|\}\n?")
+_NOT_BLANK = re.compile(r"\S")
 
 
-class Order(StrEnum):
+class CallOrder(StrEnum):
     """Whether calls must come in the reference's order."""
 
     SEQUENCE = "sequence"
@@ -53,32 +53,40 @@ class TaggedCalls(CallSyntax):
     _TAG = re.compile(r"<(/?)tool_call>")
 
     def read(self, text: str) -> list[ToolCall]:
-        tags = list(self._TAG.finditer(text))
-        if [bool(tag[1]) for tag in tags] != [False, True] * (len(tags) // 2):
-            raise JSONTextError("tags_unbalanced")
-        pairs = zip(tags[::2], tags[1::2], strict=True)
-        return [_call(read_json(text[opening.end() : closing.start()])) for opening, closing in pairs]
+        calls, position = [], 0
+        while (tag := self._TAG.search(text, position)) is not None:
+            end = _end_of_input(text, tag.end(), "<")
+            closing = self._TAG.search(text, end)
+            if tag[1] or closing is None or not closing[1]:
+                raise JSONTextError("tags_unbalanced")
+            calls.append(_call(read_json(text[tag.end() : closing.start()])))
+            position = closing.end()
+        return calls
 
 
 class ReActCalls(CallSyntax):
-    """``Action: name`` followed by ``Action Input: {...}``, once for each call."""
+    """A line ``Action: name`` followed by a line ``Action Input: {...}``, once for each call.
+
+    The input may take several lines; what it holds is never read as a line of its own. `` / `` stands for a line end.
+    """
 
     instruction = "Write each call as a line Action: name and a line Action Input: followed by a JSON object."
-    _MARK = re.compile(r"\bAction( Input)?:")
+    _MARK = re.compile(r"(?:^[ \t]*| / )Action( Input)?:", re.MULTILINE)
+    _NAME_END = re.compile(r"\n| / (?=Action Input:)")
 
     def read(self, text: str) -> list[ToolCall]:
-        marks = list(self._MARK.finditer(text))
-        calls, name = [], ""
-        ends = [mark.start() for mark in marks[1:]] + [len(text)]
-        for mark, end in zip(marks, ends, strict=False):  # one end too many where there is no mark
-            body = text[mark.end() : end].strip()
+        calls, name, position = [], None, 0
+        while (mark := self._MARK.search(text, position)) is not None:
             if mark[1] is None:
-                name = body.rstrip("/ \n")
-                continue
-            # What follows the object on later lines is the model's talk.
-            calls.append(_call({"name": name, "arguments": read_json(_first_object(body))}))
-            name = ""
-        if name:
+                if name is not None:
+                    raise JSONTextError("call_incomplete", f"{name[:40]} has no input")
+                position = _match_start(self._NAME_END, text, mark.end())
+                name = text[mark.end() : position].strip(" \t\r")
+            else:
+                position = _end_of_input(text, mark.end(), "\n")
+                calls.append(_call({"name": name or "", "arguments": read_json(text[mark.end() : position])}))
+                name = None
+        if name is not None:
             raise JSONTextError("call_incomplete", f"{name[:40]} has no input")
         return calls
 
@@ -105,7 +113,7 @@ class ToolCallVerifier(Verifier):
         order: whether the calls must come in the reference's order.
     """
 
-    def __init__(self, syntax: CallSyntax | None = None, order: Order = Order.SEQUENCE) -> None:
+    def __init__(self, syntax: CallSyntax | None = None, order: CallOrder = CallOrder.SEQUENCE) -> None:
         self.syntax = syntax or TaggedCalls()
         self.order = order
         self.instruction = self.syntax.instruction
@@ -126,15 +134,22 @@ class ToolCallVerifier(Verifier):
             expected = _reference_calls(reference)
         except JSONTextError as error:
             return broken("reference_refused", str(error))
+        found = WholeText().extract(text)
+        if found.missing not in (None, Missing.EMPTY):
+            return refusal(found) or invalid("no_call")
         try:
-            calls = self.syntax.read(WholeText().extract(text).answer or "")
+            calls = self.syntax.read(found.answer or "")
         except JSONTextError as error:
-            return json_refusal(error)
+            return replace(json_refusal(error), answer=found.answer)
+        answer = canonical_json([{"name": call.name, "arguments": call.arguments} for call in calls])
+        return replace(self._compare(calls, expected), answer=answer if calls or not expected else None)
+
+    def _compare(self, calls: list[ToolCall], expected: list[ToolCall]) -> Verdict:
         if len(calls) > MAX_CALLS:
             return limited("too_many_calls")
         if not calls and expected:
             return invalid("no_call")
-        same = _same_sequence if self.order is Order.SEQUENCE else _same_multiset
+        same = _same_sequence if self.order is CallOrder.SEQUENCE else _same_multiset
         return passed("same_calls") if same(calls, expected) else failed("other_calls")
 
 
@@ -150,14 +165,17 @@ def _call(value: Any) -> ToolCall:
     return ToolCall(value["name"], value["arguments"])
 
 
-def _first_object(body: str) -> str:
-    """``body`` up to the line that closes its object; all of it if none does."""
-    depth = 0
-    for match in _BRACES.finditer(body):
-        depth += 1 if match[0] == "{" else -1
-        if match[0] == "}\n" and depth == 0:
-            return body[: match.start() + 1]
-    return body
+def _end_of_input(text: str, start: int, stop: str) -> int:
+    """Where the input that begins at ``start`` ends: at the first ``stop`` after its object, if it is one that ends."""
+    opening = _match_start(_NOT_BLANK, text, start)
+    end = value_end(text, opening) if text[opening : opening + 1] in ("{", "[") else -1
+    found = text.find(stop, start if end < 0 else end)
+    return len(text) if found < 0 else found
+
+
+def _match_start(pattern: re.Pattern[str], text: str, start: int) -> int:
+    match = pattern.search(text, start)
+    return len(text) if match is None else match.start()
 
 
 @lru_cache(maxsize=4096)

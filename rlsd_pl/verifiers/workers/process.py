@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO, Any
 
+from rlsd_pl.verifiers.workers.worker import END_SERVING, GO_ON
+
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
 """What a worker inherits: enough to start Python, and no tokens or keys."""
 _CHUNK = 65536
@@ -41,7 +43,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Limits:
+class WorkerLimits:
     """What one worker may use.
 
     Attributes:
@@ -50,7 +52,8 @@ class Limits:
         request_bytes: longest request line. reply_bytes: longest reply line.
         jobs_per_worker: requests after which a worker is replaced, so that leaks of a library stay bounded.
         start_seconds: time to start Python and import the handler.
-        batch_seconds: time for one call of ``map``; requests that have not begun by then fail, unjudged.
+        batch_seconds: time, of all workers, that one call of ``map`` may lose to requests that reach ``wall_seconds``
+            before it shortens that for the rest; see :class:`~rlsd_pl.verifiers.budget.Budget`.
     """
 
     wall_seconds: float = 2.0
@@ -59,20 +62,29 @@ class Limits:
     reply_bytes: int = 1 << 16
     jobs_per_worker: int = 1000
     start_seconds: float = 60.0
-    batch_seconds: float = 300.0
+    batch_seconds: float = 40.0
+
+    @property
+    def short_seconds(self) -> float:
+        """Time for the first attempt of a request in a batch that has lost too much."""
+        return min(self.wall_seconds, max(0.25, self.wall_seconds / 10))
 
 
 class WorkerProcess:
-    """A started worker. ``job`` is the number of the request in hand; ``deadline`` is on the monotonic clock."""
+    """A started worker. ``job`` is the number of the request in hand; ``deadline`` is on the monotonic clock.
 
-    def __init__(self, handler: str, limits: Limits) -> None:
+    ``short`` says that the request in hand has short limits; ``dead`` that the process is gone.
+    """
+
+    def __init__(self, handler: str, limits: WorkerLimits) -> None:
         self.limits = limits
         self.job: int | None = None
         self.jobs_done = 0
+        self.short = False
         self.starting = True
         self.dead = False
         self.deadline: float | None = time.monotonic() + limits.start_seconds
-        self._inbox = bytearray()
+        self._inbox = b""
         self._outbox = memoryview(b"")
         settings = {
             "handler": handler,
@@ -83,7 +95,7 @@ class WorkerProcess:
             "die_with_parent": threading.current_thread() is threading.main_thread(),
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "rlsd_pl.verifiers.worker", json.dumps(settings)],
+            [sys.executable, "-m", "rlsd_pl.verifiers.workers.worker", json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -105,11 +117,11 @@ class WorkerProcess:
     def idle(self) -> bool:
         return not self.starting and not self.dead and self.job is None
 
-    def send(self, job: int, line: bytes) -> None:
+    def send(self, job: int, line: bytes, short: bool) -> None:
         """Take request ``job``; :meth:`feed` writes it."""
-        self.job = job
+        self.job, self.short = job, short
         self._outbox = memoryview(line)
-        self.deadline = time.monotonic() + self.limits.wall_seconds
+        self.deadline = time.monotonic() + (self.limits.short_seconds if short else self.limits.wall_seconds)
 
     def feed(self) -> bool:
         """Write what the pipe takes without blocking; True when nothing is left."""
@@ -121,42 +133,58 @@ class WorkerProcess:
         return False
 
     def receive(self) -> Reply | None:
-        """Read once. ``None``: the line is not complete yet, or the worker has just become ready."""
+        """Read once. ``None``: no line is complete yet, or the worker has just become ready."""
         chunk = os.read(self.replies.fileno(), _CHUNK)
         if not chunk:
-            return self._ended()
-        self._inbox += chunk
-        if len(self._inbox) > self.limits.reply_bytes:
+            return self._gone()
+        *lines, rest = (self._inbox + chunk).split(b"\n")
+        self._inbox = rest if self.job is not None else rest[-_CHUNK:]
+        if self.job is not None and max(map(len, (*lines, rest))) > self.limits.reply_bytes:
             return Reply(Outcome.OVERSIZED, detail=f"reply longer than {self.limits.reply_bytes} bytes")
-        if not self._inbox.endswith(b"\n"):
-            return None
-        line = bytes(self._inbox)
-        self._inbox.clear()
-        self.deadline = None
-        return self._read_reply(line)
+        replies = [self._read(line) for line in lines]
+        return next((reply for reply in replies if reply is not None), None)
 
-    def _read_reply(self, line: bytes) -> Reply | None:
+    def _read(self, line: bytes) -> Reply | None:
         try:
-            message = json.loads(line)
-            (kind,) = message
-        except (ValueError, TypeError, RecursionError):
-            return Reply(Outcome.CRASHED, detail="reply is not one JSON object of one key")
-        if self.starting:
-            self.starting = kind != "ready"
-            return Reply(Outcome.FAILED, detail=str(message[kind])) if self.starting else None
-        self.job = None
+            ((kind, content),) = json.loads(line).items()
+        except (ValueError, AttributeError, RecursionError):  # an empty line, or one that a dying process began
+            return None
+        if kind == "ended":
+            return self._ended(content)
+        if self.starting and kind == "failed":
+            return Reply(Outcome.FAILED, detail=str(content))
+        if kind == "ready":
+            self.starting, self.deadline = False, None
+        if kind == "ready" or self.job is None:  # without a job: a reply that came too late
+            return None
+        self.job = self.deadline = None
         self.jobs_done += 1
-        if kind == "value":
-            return Reply(Outcome.VALUE, value=message["value"])
-        return Reply(Outcome(kind), detail=str(message[kind]))
+        return Reply(Outcome(kind), value=content) if kind == "value" else Reply(Outcome(kind), detail=str(content))
 
-    def _ended(self) -> Reply:
-        """The worker closed its pipe: say why. SIGKILL and SIGTERM come from outside, other ends from the request."""
+    def _ended(self, code: int) -> Reply | None:
+        """What served is gone: let the next one start, and say what became of the request in hand."""
+        lost = self.job is not None
+        self._start_anew()
+        with contextlib.suppress(BrokenPipeError, BlockingIOError):  # then the deadline for the start ends the worker
+            os.write(self.requests.fileno(), GO_ON)
+        return _death(code) if lost else None
+
+    def renew(self) -> None:
+        """End what serves now, with all its processes, and let the next one start."""
+        self._start_anew()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, END_SERVING)
+
+    def _start_anew(self) -> None:
+        self.job, self.jobs_done, self.starting = None, 0, True
+        self._outbox = memoryview(b"")
+        self.deadline = time.monotonic() + self.limits.start_seconds
+
+    def _gone(self) -> Reply:
+        self.dead = True
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1.0)
-        code = self._process.returncode
-        outside = code is not None and -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        return Reply(Outcome.KILLED if outside else Outcome.CRASHED, detail=f"worker ended with code {code}")
+        return _death(self._process.returncode)
 
     def kill(self) -> None:
         """Kill the process group and reap the worker."""
@@ -171,6 +199,12 @@ class WorkerProcess:
         for pipe in (self.requests, self.replies):
             with contextlib.suppress(OSError):
                 pipe.close()
+
+
+def _death(code: int | None) -> Reply:
+    """Why a worker ended: some signals come from outside, other ends from the request."""
+    outside = code is not None and -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, END_SERVING)
+    return Reply(Outcome.KILLED if outside else Outcome.CRASHED, detail=f"worker ended with code {code}")
 
 
 def _environment() -> dict[str, str]:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers.base import Verifier
-from rlsd_pl.verifiers.code_extraction import FencedBlock
-from rlsd_pl.verifiers.code_verdicts import guarded
+from rlsd_pl.verifiers.code.blocks import LanguageBlock
+from rlsd_pl.verifiers.code.verdicts import guarded
 from rlsd_pl.verifiers.extraction import WRONG, ExtractionRule
 from rlsd_pl.verifiers.sandbox import Job, Level, Limits, open_sandbox, run_jobs
-from rlsd_pl.verifiers.sql_compare import Columns, same_result
-from rlsd_pl.verifiers.sql_perturb import perturb
-from rlsd_pl.verifiers.sql_reference import Expected, Order, Query, QueryLimits, expect, run_queries
-from rlsd_pl.verifiers.sql_screen import refuse_query
+from rlsd_pl.verifiers.sql.compare import Columns, same_result
+from rlsd_pl.verifiers.sql.perturb import perturb
+from rlsd_pl.verifiers.sql.reference import Expected, Query, QueryLimits, RowOrder, expect, run_queries
+from rlsd_pl.verifiers.sql.screen import refuse_query
 from rlsd_pl.verifiers.verdicts import broken, failed, invalid, passed
 
 MAX_COPIES = 4
@@ -60,14 +60,14 @@ class SQLVerifier(Verifier):
     def __init__(
         self,
         rule: ExtractionRule | None = None,
-        order: Order = Order.REFERENCE,
+        order: RowOrder = RowOrder.REFERENCE,
         columns: Columns = Columns.IN_ORDER,
         query_limits: QueryLimits | None = None,
         minimum_level: Level = Level.L2,
         concurrency: int | None = None,
         seed: int = 0,
     ) -> None:
-        self.rule = rule or FencedBlock("sql")
+        self.rule = rule or LanguageBlock("sql")
         self.instruction = self.rule.instruction
         self.order, self.columns, self.seed = order, columns, seed
         self.query_limits = query_limits or QueryLimits()

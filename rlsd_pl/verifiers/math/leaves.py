@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
-from rlsd_pl.verifiers.mathematics.numbers import Quantity, parse_quantity, split_unit
-from rlsd_pl.verifiers.mathematics.text import squeeze
+from rlsd_pl.verifiers.math.numbers import Quantity, parse_quantity
+from rlsd_pl.verifiers.math.screen import readable, symbols
+from rlsd_pl.verifiers.math.text import squeeze
+from rlsd_pl.verifiers.math.units import split_unit
 
 
 class Units(StrEnum):
@@ -35,15 +37,11 @@ class Undecided(Exception):  # noqa: N818
     """Rational arithmetic and words do not settle it; sympy may."""
 
 
-_MARKED_WORDS = re.compile(r"\\text ?\{([^{}]*)\}(?:\^ ?\\circ)?")
+_MARKED_WORDS = re.compile(r"\\text\{([^{}]*)\}")
 _BARE_WORDS = re.compile(r"[A-Za-z]{2}[A-Za-z ]*")
 _CHOICE = re.compile(r"\(?([A-Z])\)?")
-_NAMES_OF_NO_VARIABLE = re.compile(
-    r"\\(?:pi|infty|sqrt|frac|cdot|times|div|log|ln|exp|circ|(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?)(?![A-Za-z])"
-    r"|\\text ?\{[^{}]*\}"
-)
-_SYMBOL = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
 _ARITHMETIC = re.compile(r"(?:[\d\s.+\-*/(){}^]|\\(?:times|cdot|div|frac)(?![A-Za-z]))+")
+_SCALES = ({"deg", "C"}, {"deg", "F"})
 
 
 def equal_leaves(answer: str, reference: str, policy: Policy) -> bool:
@@ -56,23 +54,22 @@ def equal_leaves(answer: str, reference: str, policy: Policy) -> bool:
     answer, reference = squeeze(answer).removeprefix("+"), squeeze(reference).removeprefix("+")
     if answer == reference:
         return True
-    right = parse_quantity(reference)
-    left = parse_quantity(answer, right.unit if right else "")
+    right, left = parse_quantity(reference), parse_quantity(answer, reference)
     if left and right:
         return equal_quantities(left, right, policy)
     if _words(answer) is not None or _words(reference) is not None:
         return (_words(answer) or answer.lower()) == (_words(reference) or reference.lower())
-    (answer, answer_unit), (reference, reference_unit) = _without_unit(answer), _without_unit(reference)
-    if not _units_agree(answer_unit, reference_unit, policy) or not _symbols_agree(answer, reference):
+    (answer, unit), (reference, reference_unit) = split_unit(answer, reference), split_unit(reference)
+    if not units_agree(unit, reference_unit, policy.units) or bool(symbols(answer)) != bool(symbols(reference)):
         return False
-    if right is not None and _ARITHMETIC.fullmatch(answer):
+    if (right is not None and _ARITHMETIC.fullmatch(answer)) or not readable(answer, reference):
         return False  # 6 * 7 restates the question
     raise Undecided(answer, reference)
 
 
 def equal_quantities(answer: Quantity, reference: Quantity, policy: Policy) -> bool:
     """Exact comparison of values, then of units as the policy says. ``50%``, ``50`` and ``0.5`` are one percentage."""
-    if not _units_agree(answer.unit, reference.unit, policy):
+    if not units_agree(answer.unit, reference.unit, policy.units):
         return False
     values = [(answer.value, reference.value)]
     if "%" in (answer.unit, reference.unit):
@@ -80,14 +77,11 @@ def equal_quantities(answer: Quantity, reference: Quantity, policy: Policy) -> b
     return any(_close(left, right, policy.relative_tolerance) for left, right in values)
 
 
-def _units_agree(answer: str, reference: str, policy: Policy) -> bool:
-    return policy.units is Units.IGNORED or not answer or not reference or answer == reference
-
-
-def _without_unit(text: str) -> tuple[str, str]:
-    """Take the unit off an expression such as ``3\\sqrt{2}\\text{ cm}``; a subscript there is a name, not a base."""
-    expression, unit = split_unit(text)
-    return (text, "") if unit.startswith("base") else (expression, unit)
+def units_agree(answer: str, reference: str, units: Units = Units.COMPARED) -> bool:
+    """Two written units must be one; a degree without a scale leaves the scale out."""
+    return (
+        units is Units.IGNORED or not answer or not reference or answer == reference or {answer, reference} in _SCALES
+    )
 
 
 def _of_percent(quantity: Quantity) -> Fraction:
@@ -100,7 +94,6 @@ def _close(answer: Fraction, reference: Fraction, tolerance: float) -> bool:
 
 def _words(text: str) -> str | None:
     """Lower-case words of a leaf that is words alone, or the letter of a choice such as ``(B)``."""
-    text = text.strip()
     match = _MARKED_WORDS.fullmatch(text)
     inner = " ".join(match[1].split()) if match else text
     if choice := _CHOICE.fullmatch(inner):
@@ -108,15 +101,3 @@ def _words(text: str) -> str | None:
     if match or (_BARE_WORDS.fullmatch(text) and any(len(word) > 3 for word in text.split())):
         return inner.lower()
     return None
-
-
-def _symbols_agree(answer: str, reference: str) -> bool:
-    """A constant is no function of a variable, and ``r`` is not ``R`` (math-verify reads both as ``r``)."""
-    left, right = _symbols(answer), _symbols(reference)
-    other_case = {name.swapcase() for name in left - right if len(name) == 1}
-    return bool(left) == bool(right) and not other_case & (right - left)
-
-
-def _symbols(text: str) -> set[str]:
-    """Variables in ``text``: letters that are neither in a command's name nor e nor i."""
-    return set(_SYMBOL.findall(_NAMES_OF_NO_VARIABLE.sub(" ", text))) - {"e", "i"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from functools import lru_cache
@@ -29,14 +30,24 @@ LEVEL, REASON = confine()
 
 
 def handle(request: dict[str, Any]) -> dict[str, Any]:
-    """``{"task", "answer", "minimum_level"}`` to ``{"score", "level"}``, or ``{"refused"}`` below that level."""
+    """``{"task", "answer", "minimum_level"}`` to ``{"score", "level"}``.
+
+    ``{"refused"}`` below that level, ``{"raised"}`` where the data set's judgement fails on the answer: it has judged
+    its own answer at load, so the answer is to blame.
+    """
     if request["minimum_level"] > LEVEL:
         return {"refused": f"{REASON}; set minimum_level=L1 to evaluate answers without walls"}
     task = wire.loads(request["task"].encode())
     if task["dataset"] is None or task["entry"] is None:
         raise ValueError("the problem is not of reasoning-gym: set metadata['dataset'] and metadata['entry']")
     items = _items(task["dataset"], json.dumps(task["config"] or {}))
-    return {"score": float(items.score_answer(request["answer"], task["entry"])), "level": int(LEVEL)}
+    try:
+        score = float(items.score_answer(request["answer"], task["entry"]))
+    except MemoryError:
+        raise
+    except BaseException as error:  # an answer that is evaluated may raise whatever it likes
+        return {"raised": type(error).__name__, "level": int(LEVEL)}
+    return {"score": score if math.isfinite(score) else 0.0, "level": int(LEVEL)}
 
 
 @lru_cache(maxsize=32)

@@ -1,4 +1,4 @@
-"""Answers with structure: tuples, intervals, sets, lists, matrices, unions, equations. Parsed and compared as trees.
+"""Answers with structure: tuples, intervals, sets, lists, unions, equations. Parsed and compared as trees.
 
 The comparison of two leaves is a parameter: the parent passes one that knows rational numbers and plain words, a
 worker one that also knows sympy. Everything else is the same code on both sides.
@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rlsd_pl.verifiers.mathematics.intervals import Interval, joined
-from rlsd_pl.verifiers.mathematics.text import encloses, split_top, squeeze, strip_group
+from rlsd_pl.verifiers.math.intervals import Interval, joined
+from rlsd_pl.verifiers.math.text import GREEK, encloses, split_top, squeeze, strip_group
 
 MAX_ELEMENTS = 200
 _MAX_DEPTH = 6
@@ -28,19 +28,17 @@ class Kind(StrEnum):
     RIGHT_CLOSED = "(]"
     SET = "{}"
     UNION = "union"
-    MATRIX = "matrix"
-    DETERMINANT = "determinant"
-    ROW = "row"
     EQUATION = "="
     RATIO = ":"
 
 
 _INTERVALS = frozenset({Kind.TUPLE, Kind.CLOSED, Kind.LEFT_CLOSED, Kind.RIGHT_CLOSED})
 _UNORDERED = frozenset({Kind.SET, Kind.UNION})
-_MATRICES = {"matrix": Kind.MATRIX, "pmatrix": Kind.MATRIX, "bmatrix": Kind.MATRIX, "vmatrix": Kind.DETERMINANT}
 
-_MATRIX = re.compile(r"\\begin ?\{(\w+)\}(.*)\\end ?\{(\w+)\}", re.DOTALL)
-_NAME = r"(?:\\?[A-Za-z]+(?: ?_ ?(?:\w|\{[\w ,]*\}))?'{0,3}(?: ?\([A-Za-z](?: ?, ?[A-Za-z])*\))?|\\angle ?[A-Z]{1,3})"
+_NAME = (
+    rf"(?!(?:e|i) ?=)(?:(?:[A-Za-z]+|\\(?:{GREEK})(?![A-Za-z]))"
+    r"(?: ?_ ?(?:\w|\{[\w ,]*\}))?'{0,3}(?: ?\([A-Za-z](?: ?, ?[A-Za-z])*\))?|\\angle ?[A-Z]{1,3})"
+)
 _ASSIGNED = re.compile(rf"({_NAME}) ?(?:=|\\in(?![A-Za-z]))(.*)", re.DOTALL)
 _WORDS_BETWEEN = re.compile(r" (?:and|or) |\\text ?\{ ?(?:and|or) ?\}", re.IGNORECASE)
 _RELATION = re.compile(r"(\\le(?![A-Za-z])|\\ge(?![A-Za-z])|<=|>=|<|>)")
@@ -51,7 +49,7 @@ _VARIABLE = re.compile(r"[A-Za-z]|\\[a-z]+")
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A leaf with ``text``, or a node with ``children``; matrices and equations keep their text too."""
+    """A leaf with ``text``, or a node with ``children``; equations keep their text too."""
 
     kind: Kind
     text: str = ""
@@ -69,7 +67,6 @@ def parse_tree(text: str, depth: int = 0) -> Tree:
         for read in (
             _read_union,
             _read_list,
-            _read_matrix,
             _read_delimited,
             _read_plus_minus,
             _read_inequality,
@@ -84,14 +81,13 @@ def same(answer: Tree, reference: Tree, equal: Equal) -> bool:
     """True if two trees have one shape and equal leaves; sets and unions compare in any order."""
     answer, reference = _unwrapped(answer, reference), _unwrapped(reference, answer)
     if answer.kind is not reference.kind:
-        # A number times a matrix is a leaf.
-        return all(r"\begin" in tree.text for tree in (answer, reference)) and equal(answer.text, reference.text)
+        return False
     if answer.kind is Kind.LEAF:
         return equal(answer.text, reference.text)
-    if len(answer.children) != len(reference.children):
-        return False
     if answer.kind in _UNORDERED:
         return _same_unordered(answer.children, reference.children, equal)
+    if len(answer.children) != len(reference.children):
+        return False
     if answer.kind is Kind.EQUATION:
         return _same_equation(answer, reference, equal)
     return all(same(a, r, equal) for a, r in zip(answer.children, reference.children, strict=True))
@@ -110,20 +106,18 @@ def _unwrapped(tree: Tree, other: Tree) -> Tree:
         match = _ASSIGNED.fullmatch(tree.text)
         name_returns = match and re.search(rf"(?<![\\A-Za-z]){re.escape(match[1])}(?![A-Za-z])", match[2])
         if match and not name_returns and len(tree.children) == 2:
-            return parse_tree(match[2])
+            value = parse_tree(match[2])
+            return value if "=" in tree.text or value.kind is not Kind.LEAF else tree  # nothing is in a number
     return tree
 
 
 def _same_unordered(answers: tuple[Tree, ...], references: tuple[Tree, ...], equal: Equal) -> bool:
     if len(_names(answers) | _names(references)) > 1 and _names(answers) != _names(references):
         return False  # x = 1, y = 2 is not 1, 2
-    remaining = list(answers)
-    for reference in references:
-        found = next((i for i, answer in enumerate(remaining) if same(answer, reference, equal)), None)
-        if found is None:
-            return False
-        del remaining[found]
-    return True
+    # Without multiplicity: every element of one side is in the other.
+    return all(any(same(answer, reference, equal) for answer in answers) for reference in references) and all(
+        any(same(answer, reference, equal) for reference in references) for answer in answers
+    )
 
 
 def _names(trees: tuple[Tree, ...]) -> set[str]:
@@ -188,18 +182,6 @@ def _read_plus_minus(text: str, depth: int) -> Tree | None:
     if text.count(r"\pm") != 1 or "=" in text:
         return None
     return _set([text], depth)
-
-
-def _read_matrix(text: str, depth: int) -> Tree | None:
-    match = _MATRIX.fullmatch(text)
-    if not match or match[1] != match[3] or match[1] not in _MATRICES or r"\begin" in match[2]:
-        return None
-    rows = [row.strip() for row in re.split(r"\\\\", match[2])]
-    rows = rows[:-1] if rows and not rows[-1] else rows
-    children = [_node(Kind.ROW, split_top(row, "&"), depth) for row in rows]
-    if any(child is None for child in children):
-        return None
-    return Tree(_MATRICES[match[1]], text, tuple(child for child in children if child is not None))
 
 
 def _read_delimited(text: str, depth: int) -> Tree | None:
