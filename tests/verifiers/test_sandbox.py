@@ -207,8 +207,8 @@ def test_programs_at_their_limits_shorten_those_of_the_rest(sandbox: Sandbox, ca
     assert len([record for record in caplog.records if "Programs that reached their limits" in record.message]) == 1
 
 
-def test_programs_that_take_memory_and_sleep_are_held_in(sandbox: Sandbox) -> None:
-    """Twelve that hold 100 MiB and sleep, where 256 MiB are allowed for all: never more than that at a time."""
+def test_sleeping_programs_share_a_bounded_memory(sandbox: Sandbox) -> None:
+    """Six programs hold 100 MiB and sleep where all together may have 256 MiB: they are judged, in turns."""
 
     def job(number: int):
         return (yield script(f"held = b'x' * (100 << 20)\nimport time\ntime.sleep(1)\nprint({number})"))
