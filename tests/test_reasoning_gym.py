@@ -71,7 +71,8 @@ def test_no_answer_makes_its_verdict_an_error(verifier):
         "().x",
         "(lambda f: f(f))(lambda f: f(f))",
     ]
-    signals = ["__import__('os').kill(__import__('os').getpid(), 9)", "__import__('os').abort()", "__import__('os')._exit(0)",
+    system = "__import__('os')"
+    signals = [f"{system}.kill({system}.getpid(), 9)", f"{system}.abort()", f"{system}._exit(0)",
                "__import__('resource').setrlimit(0, (0, 0))", "print('{}')"]  # fmt: skip
     answers = [f"[{code}]" for code in raising + signals] + ["9" * 5000, "1e400", "nan", "[" * 5000, "\0", "\ud800"]
     for dataset in ("spiral_matrix", "chain_sum", "simple_equations"):
