@@ -1,6 +1,5 @@
 # ruff: noqa: E501 (programs as single strings)
-"""No text of the model makes its own verdict ``error``, which would take the sample out of the loss: programs, remote
-code, reasoning-gym answers. What other verifiers refuse is in their own tests."""
+"""No program makes its own verdict ``error``, which would take the sample out of the loss."""
 
 from __future__ import annotations
 

@@ -165,8 +165,10 @@ def test_a_kill_does_not_cost_a_start() -> None:
 def test_idle_workers_killed_from_outside_cost_nothing() -> None:
     pool = WorkerPool("handlers.echo", workers=2)
     pool.map([{"n": n} for n in range(4)])
+    workers = [pid for group in pool.pids() for pid in members(group)]
     for pid in pool.pids():
         os.kill(pid, signal.SIGKILL)
+    assert gone(workers)
     assert [reply.value["echo"] for reply in pool.map([{"n": 7}, {"n": 8}])] == [7, 8]
     assert pool.counts.died == 2
     pool.close()

@@ -209,7 +209,7 @@ class Service(http.server.BaseHTTPRequestHandler):
         name = request["code"].split("\n")[0]
         if name == "hang":
             time.sleep(1.5)
-        body = b"not json" if name == "text" else json.dumps(REPLIES.get(name)).encode()
+        body = {"text": b"not json", "flood": b"x" * (2 << 20)}.get(name, json.dumps(REPLIES.get(name)).encode())
         self.send_response(500 if name == "500" else 200)
         self.end_headers()
         self.wfile.write(body)
@@ -230,11 +230,13 @@ def service() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("code", "status"),
     [("good", "pass"), ("bad", "fail"), ("slow", "limit"), ("broken", "error"), ("strange", "error"), ("list", "error"),
-     ("text", "error"), ("500", "error"), ("hang", "error")],
+     ("text", "error"), ("500", "error"), ("hang", "error"), ("flood", "limit"), ("good\n\ud800", "invalid"),
+     ("good\n\0", "invalid")],
 )  # fmt: skip
 def test_the_remote_verdict(service: str, problem: Make, code: str, status: str) -> None:
     verifier = RemoteVerifier(service, run_seconds=0.3, grace_seconds=0.3)
-    assert verifier.verify([f"```python\n{code}\n```"], [problem(tests="assert True")])[0].status == status
+    verdict = verifier.verify([f"```python\n{code}\n```"], [problem(tests="assert True")])[0]
+    assert (verdict.status, verdict.answer) == (status, code)
 
 
 def test_the_remote_needs_a_service_and_tests(problem: Make) -> None:

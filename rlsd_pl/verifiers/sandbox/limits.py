@@ -46,4 +46,4 @@ class ShortLimits:
     idle_seconds: float
 
     def __str__(self) -> str:
-        return f"{self.cpu_seconds:g} s of CPU time and {self.idle_seconds:g} s of waiting"
+        return f"{self.cpu_seconds:.1f} s of CPU time and {self.idle_seconds:g} s of waiting"

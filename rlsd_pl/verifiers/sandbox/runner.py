@@ -13,10 +13,12 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from typing import Generic, TypeVar
 
 from rlsd_pl.verifiers.budget import Budget
 from rlsd_pl.verifiers.sandbox.active import ActiveRun
+from rlsd_pl.verifiers.sandbox.limits import ShortLimits
 from rlsd_pl.verifiers.sandbox.runs import Finished, Job, Run, Stop
 from rlsd_pl.verifiers.sandbox.sandbox import Sandbox, SandboxUnavailableError
 
@@ -55,7 +57,6 @@ class _Batch(Generic[T]):
     def __init__(self, jobs: list[Job[T]], sandbox: Sandbox, concurrency: int, stderr: int) -> None:
         self._jobs, self._sandbox, self._concurrency, self._stderr = jobs, sandbox, concurrency, stderr
         self._budget = Budget(sandbox.limits.batch_seconds * concurrency)
-        self._short = sandbox.limits.short()
         self._first: deque[tuple[int, Run | None, Finished | None]] = deque((n, None, None) for n in range(len(jobs)))
         self._again: deque[tuple[int, Run | None, Finished | None]] = deque()
         self._active: dict[int, ActiveRun] = {}
@@ -89,14 +90,14 @@ class _Batch(Generic[T]):
         while self._has_room() and (queue := self._first or self._again):
             number, request, so_far = queue.popleft()
             if so_far is not None and self._budget.spent:
-                self._answer(number, replace(so_far, message=self._budget.refuse(str(self._short))))
+                self._answer(number, replace(so_far, message=self._budget.refuse(str(_short_limits(self._sandbox)))))
                 continue
             request = request or self._ask(number, None)
             if request is not None:
                 self._start(number, request, so_far)
 
     def _start(self, number: int, request: Run, so_far: Finished | None) -> None:
-        short = self._short if so_far is None and self._budget.tight else None
+        short = _short_limits(self._sandbox) if so_far is None and self._budget.tight else None
         try:
             self._active[number] = ActiveRun(request, self._sandbox, self._selector, self._stderr, short)
         except (OSError, SandboxUnavailableError) as error:
@@ -150,3 +151,16 @@ class _Batch(Generic[T]):
         wake = min(active.wake_at() for active in self._active.values())
         for key, _ in self._selector.select(max(0.0, wake - time.monotonic())):
             key.data()
+
+
+@cache
+def _short_limits(sandbox: Sandbox) -> ShortLimits:
+    """Those of ``sandbox``, but never below three times what starting the two processes of a run takes here."""
+    short = sandbox.limits.short()
+    source = b"import time; print(time.process_time())"
+    finished = run(Run("script", b"%d\n" % len(source) + source), sandbox)
+    try:
+        start_seconds = float(finished.output.removeprefix(b"ready\n"))
+    except ValueError:  # the machine is too busy to tell
+        return short
+    return replace(short, cpu_seconds=max(short.cpu_seconds, 6 * start_seconds))
