@@ -261,16 +261,18 @@ def _references(database: sqlite3.Connection, table: _Table, tables: dict[str, _
         parent = tables.get(names.get(parts[0][0].lower(), ""))
         if parent is None:
             continue
-        columns = [_index(table, column) for _, column, _ in parts]
-        named = [_index(parent, column) for _, _, column in parts if column is not None]
-        targets = named or list(parent.key)  # without names, the primary key is meant
-        if None not in (*columns, *targets) and len(columns) == len(targets):
-            references.append(_Reference(tuple(columns), parent.name, tuple(targets)))
+        columns = _indices(table, [column for _, column, _ in parts])
+        # without names, the primary key is meant
+        targets = _indices(parent, [column for _, _, column in parts if column is not None]) or parent.key
+        if len(columns) == len(targets) == len(parts):
+            references.append(_Reference(columns, parent.name, targets))
     return references
 
 
-def _index(table: _Table, column: str) -> int | None:
-    return next((i for i, name in enumerate(table.columns) if name.lower() == column.lower()), None)
+def _indices(table: _Table, names: Sequence[str]) -> tuple[int, ...]:
+    """Of those among ``names`` that can be written; SQLite's names have no case."""
+    index_of = {name.lower(): index for index, name in enumerate(table.columns)}
+    return tuple(index_of[name.lower()] for name in names if name.lower() in index_of)
 
 
 def _parents_first(tables: dict[str, _Table]) -> list[str]:
