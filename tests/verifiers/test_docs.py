@@ -16,7 +16,7 @@ from rlsd_pl.verifiers.workers.pool import Outcome
 ROOT = Path(__file__).parents[2]
 MODULES = [
     "choice", "format", "function", "math", "numeric", "reasoning_gym", "remote", "documents/verifier",
-    "documents/tool_calls", "documents/schemas", "documents/strict", "mathematics/screen",
+    "documents/tool_calls", "documents/schemas", "documents/references", "documents/strict", "mathematics/screen",
 ]  # fmt: skip
 _MAKERS = r"(?:passed|failed|invalid|limited|broken|JSONTextError|JSONLimitError)\(\s*\"(\w+)\""
 _OUTCOMES = r"_outcome\(\"\w+\", \"(\w+)\""

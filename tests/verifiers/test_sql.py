@@ -266,6 +266,52 @@ def test_exhausting_queries_are_limits(verifier: SQLVerifier, database: Path) ->
     assert [v.status for v in verdicts] == [Status.LIMIT] * len(EXHAUSTING), verdicts
 
 
+HOSTILE = [
+    "SELECT " + "9" * 400,
+    "SELECT 9e999, -9e999, 1e-999",
+    "SELECT -9223372036854775808 / -1",
+    "SELECT abs(-9223372036854775808)",
+    "SELECT '" + "\u20ac" * 9000 + "'",
+    'SELECT 1 AS "' + "\U0001f600" * 4000 + '"',
+    "SELECT " + "-" * 3000 + "1",
+    "SELECT " + "+".join(["1"] * 9000),
+    "SELECT " + "(SELECT " * 200 + "1" + ")" * 200,
+    "SELECT CAST(x'ff80' AS TEXT)",
+    "SELECT x'" + "ff" * 9000 + "'",
+    "SELECT " + ",".join(["1"] * 3000),
+    "SELECT 1 " + "UNION SELECT 1 " * 500,
+    "SELECT * FROM customer WHERE id IN (" + ",".join("1" * 4000) + ")",
+    "SELECT name FROM customer ORDER BY " + "1," * 3000 + "1",
+    "SELECT :a, ?, @b, $c",
+    "SELECT 1 LIMIT -1 OFFSET -1",
+    "SELECT sum(9223372036854775807) FROM customer",
+    "SELECT ''''",
+    'SELECT "',
+    "SELECT [",
+    "SELECT 1 /*",
+    "SELECT a.b.c.d.e",
+    "SELECT likelihood(1, 2)",
+    "SELECT like('%', 'a', 'bb')",
+    "SELECT char(55296)",
+    "SELECT group_concat(char(0)) FROM customer",
+    "SELECT json('{' || hex(1))",
+    "VALUES (1), (1, 2)",
+    "WITH",
+    "WITH a AS (SELECT * FROM a) SELECT * FROM a",
+    "WITH a AS (SELECT * FROM b), b AS (SELECT * FROM a) SELECT * FROM a",
+    "SELECT replace(hex(hex(hex(c.name))), '', 'x') FROM customer c, purchase, purchase p",
+    "\ufeffSELECT 1",
+    "SELECT\u00a01",
+    "SELECT 1\x1a",
+]
+
+
+def test_no_query_makes_an_error(verifier: SQLVerifier, database: Path) -> None:
+    verdicts = verifier.verify(HOSTILE, [problem(database, TOTALS)] * len(HOSTILE))
+    assert [(q[:40], v.detail) for q, v in zip(HOSTILE, verdicts, strict=True) if v.status is Status.ERROR] == []
+    assert {verdict.reward for verdict in verdicts} == {0.0}
+
+
 @pytest.mark.parametrize("query", ["", " ", ";", "-- nothing", "SELECT '\0'", "SELECT '\ud800'", "SELECT 1 " * 5000])
 def test_unusable_answers_are_invalid(verifier: SQLVerifier, database: Path, query: str) -> None:
     assert judge(verifier, database, TOTALS, query).status is Status.INVALID
