@@ -26,7 +26,7 @@ _GRAMMARS = {
     "relative-json-pointer": r"(?:0|[1-9]\d*)(?:#|(?:/(?:[^/~]|~[01])*)*)",
     "uuid": r"[\da-fA-F]{8}(?:-[\da-fA-F]{4}){3}-[\da-fA-F]{12}",
 }
-"""RFC 3339 appendix A, RFC 5321 4.1.2, RFC 6901, draft-handrews-relative-json-pointer-01 section 3, RFC 9562 section 4."""
+"""RFC 3339 appendix A, RFC 5321 4.1.2, RFC 6901, draft-handrews-relative-json-pointer-01, RFC 9562 4."""
 _BY_GRAMMAR = {name: re.compile(grammar, re.ASCII | re.DOTALL) for name, grammar in _GRAMMARS.items()}
 
 

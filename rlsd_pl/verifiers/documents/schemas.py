@@ -7,28 +7,21 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
-from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import jsonschema
 from jsonschema import validators
 from jsonschema.validators import validator_for
-from jsonschema_specifications import REGISTRY as METASCHEMAS
 from referencing import Registry
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT202012, specification_with
 
 from rlsd_pl.verifiers.documents.fields import weighted_share
 from rlsd_pl.verifiers.documents.formats import UndecidedFormatError, strict_formats
 from rlsd_pl.verifiers.documents.openness import leaves_open
 from rlsd_pl.verifiers.documents.patterns import PatternError, python_pattern
+from rlsd_pl.verifiers.documents.references import SchemaError, reachable, subschemas
 from rlsd_pl.verifiers.documents.strict import JSONLimitError, JSONTextError, read_json
 
 _DEFAULT = jsonschema.Draft202012Validator
-_ONE = ("additionalProperties", "additionalItems", "contains", "contentSchema", "else", "if", "items", "not",
-        "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties")  # fmt: skip
-_MANY = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
-_NAMED = ("$defs", "definitions", "dependentSchemas", "dependencies", "patternProperties", "properties")
 _ASSERTIONS = {
     "type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",
     "maxLength", "pattern", "format", "minItems", "maxItems", "uniqueItems", "contains", "minProperties",
@@ -37,14 +30,7 @@ _ASSERTIONS = {
 # Recursive schemas on documents of MAX_DEPTH fit; a schema that refers to itself without end does not.
 sys.setrecursionlimit(2000)
 
-_REFERENCES = ("$ref", "$dynamicRef")
-_IN_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies")
-"""Keywords whose schemas judge the same value as the schema around them, as those of references do."""
 _UnknownDialect: Any = object()
-
-
-class SchemaError(ValueError):
-    """The schema cannot be used; the message says what to change."""
 
 
 def judge(request: dict[str, Any]) -> dict[str, Any]:
@@ -153,10 +139,10 @@ def compile_schema(schema: Any) -> Any:
     except UndecidedFormatError as error:
         raise SchemaError(f"the schema cannot be checked: {error}") from None
     schema = copy.deepcopy(schema)
-    for part in _reachable(schema):
+    for part in reachable(schema):
         _check_format(part, formats)
         _translate_patterns(part)
-    _reachable(schema)  # once more: a reference through a translated pattern leads nowhere now
+    reachable(schema)  # once more: a reference through a translated pattern leads nowhere now
     return _exact(validator_class)(schema, registry=Registry(), format_checker=formats)
 
 
@@ -172,25 +158,6 @@ def _multiple_of(validator: Any, divisor: Any, instance: Any, _: Any) -> Iterato
         yield jsonschema.ValidationError(f"not a multiple of {divisor}")
 
 
-def subschemas(schema: Any) -> Iterator[Any]:
-    """``schema`` and every schema in it, wherever the dialects place one."""
-    yield schema
-    for child in _children(schema):
-        yield from subschemas(child)
-
-
-def _children(schema: Any, keywords: Sequence[str] | None = None) -> Iterator[Any]:
-    """The schemas under ``keywords``, by default under all of them."""
-    for key in keywords or (*_ONE, *_MANY, *_NAMED):
-        value = schema.get(key) if isinstance(schema, dict) else None
-        if key in _NAMED and isinstance(value, dict):
-            yield from value.values()
-        elif key in _MANY and isinstance(value, list):
-            yield from value
-        elif key in _ONE and isinstance(value, dict | bool):
-            yield value
-
-
 def _asserts(schema: Any) -> bool:
     if not isinstance(schema, dict):
         return schema is False
@@ -204,51 +171,6 @@ def _dialect(schema: Any) -> Any:
     if validator_class is _UnknownDialect:
         raise SchemaError(f"unknown $schema {declared!r}; use {_DEFAULT.META_SCHEMA['$id']!r}")
     return validator_class
-
-
-def _reachable(schema: Any) -> list[dict[str, Any]]:
-    """Every object schema in ``schema``, those included that only a reference leads to.
-
-    Raises SchemaError for a reference that leaves the schema or that leads back to itself for the same value.
-    """
-    if not isinstance(schema, dict):
-        return []
-    specification = specification_with(schema["$schema"]) if "$schema" in schema else DRAFT202012
-    resource = specification.create_resource(schema)
-    registry = METASCHEMAS.combine(Registry().with_resource(resource.id() or "", resource)).crawl()
-    own = {id(node) for node in _nodes(schema)}
-    found: dict[int, dict[str, Any]] = {}
-    in_place: dict[int, list[int]] = {}
-    waiting: list[tuple[Any, Any]] = [(schema, registry.resolver())]
-    while waiting:
-        part, resolver = waiting.pop()
-        if not isinstance(part, dict) or id(part) in found:
-            continue
-        resolver = resolver.in_subresource(specification.create_resource(part))
-        found[id(part)] = part
-        targets = [_lookup(resolver, key, part[key]) for key in _REFERENCES if isinstance(part.get(key), str)]
-        inside = [(target.contents, target.resolver) for target in targets if id(target.contents) in own]
-        waiting += [*inside, *((child, resolver) for child in _children(part))]
-        in_place[id(part)] = [id(child) for child in (*(target for target, _ in inside), *_children(part, _IN_PLACE))]
-    try:
-        TopologicalSorter(in_place).prepare()
-    except CycleError:
-        raise SchemaError("the schema refers to itself without end") from None
-    return list(found.values())
-
-
-def _lookup(resolver: Any, key: str, reference: str) -> Any:
-    try:
-        return resolver.lookup(reference)
-    except Unresolvable:
-        raise SchemaError(f"{key} {reference!r} leaves the schema; nothing is fetched: inline it") from None
-
-
-def _nodes(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict | list):
-        yield value
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _nodes(item)
 
 
 def _check_format(schema: dict[str, Any], checker: jsonschema.FormatChecker) -> None:

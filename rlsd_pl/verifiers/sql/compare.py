@@ -40,9 +40,7 @@ def same_result(predicted: Rows, reference: Rows, groups: Sequence[Group] | None
         return True
     if {len(row) for row in predicted} != {len(row) for row in reference}:
         return False
-    number_class = _classes_of_numbers(itertools.chain.from_iterable([*predicted, *reference]))
-    left = [tuple(_key(value, number_class) for value in row) for row in predicted]
-    right = [tuple(_key(value, number_class) for value in row) for row in reference]
+    left, right = _comparable(predicted, reference)
     ranges = groups if groups is not None else [(0, len(right))]
     if columns is Columns.IN_ORDER:
         return _same_groups(left, right, ranges)
@@ -52,9 +50,22 @@ def same_result(predicted: Rows, reference: Rows, groups: Sequence[Group] | None
     )
 
 
+def shared_rows(predicted: Rows, reference: Rows) -> float:
+    """F1 of the rows as bags, columns in order: 2 * (rows of both) / (rows of one + rows of the other); 0 for none."""
+    left, right = _comparable(predicted, reference)
+    both = (Counter(left) & Counter(right)).total()
+    return 2 * both / (len(left) + len(right)) if both else 0.0
+
+
 def equal_values(left: Row, right: Row) -> bool:
     """Whether two sort keys are equal."""
     return same_result([left], [right], None, Columns.IN_ORDER)
+
+
+def _comparable(left: Rows, right: Rows) -> tuple[list[Keys], list[Keys]]:
+    number_class = _classes_of_numbers(itertools.chain.from_iterable([*left, *right]))
+    first, second = ([tuple(_key(value, number_class) for value in row) for row in rows] for rows in (left, right))
+    return first, second
 
 
 def _same_groups(left: Sequence[Keys], right: Sequence[Keys], ranges: Sequence[Group]) -> bool:

@@ -57,9 +57,18 @@ class Expected:
     rows: Rows
     groups: Sequence[Group] | None
 
+    @property
+    def ordered(self) -> bool:
+        """Whether there is an order that a prediction can get wrong."""
+        return self.groups is not None and len(self.groups) > 1
+
     def accepts(self, table: Table, columns: Columns) -> bool:
         """Whether ``table`` is this result."""
         return same_result(table.rows, self.rows, self.groups, columns)
+
+    def same_rows(self, other: Expected) -> bool:
+        """Whether a query that is blind to the data could give both results."""
+        return same_result(other.rows, self.rows, None, Columns.IN_ORDER)
 
 
 @dataclass(frozen=True, slots=True)

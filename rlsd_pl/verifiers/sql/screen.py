@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from rlsd_pl.types import Verdict
@@ -20,9 +21,7 @@ def refuse_query(query: str) -> Verdict | None:
         return invalid("query_size", f"{len(query)} characters, at most {MAX_QUERY_CHARACTERS}")
     if "\0" in query or any("\ud800" <= character <= "\udfff" for character in query):
         return invalid("not_text", "the query holds null characters or lone surrogates")
-    tokens = tokenize(query)
-    while tokens and tokens[-1].text == ";":
-        tokens.pop()
+    tokens = tokenize(only_statement(query))
     if not tokens:
         return invalid("answer_empty", "no statement")
     if not tokens[0].is_word(*_KINDS):
@@ -32,6 +31,19 @@ def refuse_query(query: str) -> Verdict | None:
     if _reads_clock(tokens):
         return failed("not_deterministic", "the query reads the clock")
     return None
+
+
+def only_statement(query: str) -> str:
+    """``query`` without the semicolons, empty statements and comments after its last word."""
+    tokens = [token for token in tokenize(query) if token.text != ";"]
+    return query[: tokens[-1].end] if tokens else ""
+
+
+def order_is_chance(query: str) -> bool:
+    """Whether it reads tables and no ORDER BY stands anywhere in it: SQL promises no order then."""
+    words = [token for token in tokenize(query) if token.kind == "word"]
+    ordered = any(a.is_word("ORDER") and b.is_word("BY") for a, b in itertools.pairwise(words))
+    return not ordered and any(word.is_word("FROM") for word in words)
 
 
 def _reads_clock(tokens: Sequence[Token]) -> bool:

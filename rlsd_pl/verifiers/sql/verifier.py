@@ -1,10 +1,11 @@
-"""Text-to-SQL: the prediction's result against the reference's, on the real database and on a perturbed copy."""
+"""Text-to-SQL: the prediction's result against the reference's, on the real database and on perturbed copies."""
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,16 +13,20 @@ from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.code.blocks import LanguageBlock
 from rlsd_pl.verifiers.code.verdicts import guarded
-from rlsd_pl.verifiers.extraction import WRONG, ExtractionRule
+from rlsd_pl.verifiers.extraction import Extracted, ExtractionRule
 from rlsd_pl.verifiers.sandbox import Job, Level, Limits, open_sandbox, run_jobs
-from rlsd_pl.verifiers.sql.compare import Columns, same_result
+from rlsd_pl.verifiers.sql.compare import Columns, shared_rows
 from rlsd_pl.verifiers.sql.perturb import perturb
-from rlsd_pl.verifiers.sql.reference import Expected, Query, QueryLimits, RowOrder, expect, run_queries
-from rlsd_pl.verifiers.sql.screen import refuse_query
-from rlsd_pl.verifiers.verdicts import broken, failed, invalid, passed
+from rlsd_pl.verifiers.sql.reference import Expected, Query, QueryLimits, RowOrder, Table, expect, run_queries
+from rlsd_pl.verifiers.sql.screen import only_statement, order_is_chance, refuse_query
+from rlsd_pl.verifiers.verdicts import broken, failed, invalid, passed, refusal
 
-MAX_COPIES = 4
-"""Perturbed copies, each bolder than the last, that are tried until a reference's result differs there."""
+COPIES = 2
+"""Perturbed copies on which a prediction is compared."""
+MAX_COPIES = 6
+"""Copies, each bolder than the last, that are tried until a reference has other rows on :data:`COPIES` of them."""
+MOST_FOR_WRONG = 0.9
+"""Partial credit ends here: a query whose rows are right but not their order is still worth less than a right one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +35,12 @@ class Reference:
 
     Attributes:
         real: on the database of the problem.
-        perturbed: on a perturbed copy; ``None`` where the reference is ambiguous on all (ties at a LIMIT).
-        copy: number of that copy: the first on which the result is another one, so that a constant cannot pass.
+        copies: on perturbed copies, by their number; fewer than :data:`COPIES` where the reference is ambiguous on the
+            others (ties at a LIMIT).
     """
 
     real: Expected
-    perturbed: Expected | None = None
-    copy: int = 0
+    copies: Mapping[int, Expected]
 
 
 class SQLVerifier(Verifier):
@@ -53,6 +57,10 @@ class SQLVerifier(Verifier):
         minimum_level: weakest isolation to accept; raises :class:`SandboxUnavailableError` if this machine has less.
         concurrency: queries at a time, by default one for each CPU.
         seed: of the perturbed copies.
+        partial_credit: whether a query with wrong rows earns their F1 (2 * shared rows / rows of both results), the
+            least of all databases, at most :data:`MOST_FOR_WRONG`. It can be gamed: where the reference keeps most
+            rows of a table, the query without its filter earns nearly all of it. Status and detail stay those of
+            a wrong query; watch the pass rate beside the reward.
     """
 
     metric_names = ("sandbox_level", "databases")
@@ -66,12 +74,19 @@ class SQLVerifier(Verifier):
         minimum_level: Level = Level.L2,
         concurrency: int | None = None,
         seed: int = 0,
+        partial_credit: bool = False,
     ) -> None:
         self.rule = rule or LanguageBlock("sql")
         self.instruction = self.rule.instruction
         self.order, self.columns, self.seed = order, columns, seed
+        self.partial_credit = partial_credit
         self.query_limits = query_limits or QueryLimits()
-        limits = Limits(wall_seconds=4 * self.query_limits.seconds + 2.0, output_bytes=8 * self.query_limits.max_bytes)
+        seconds = (2 + COPIES) * self.query_limits.seconds
+        limits = Limits(
+            cpu_seconds=math.ceil(seconds) + 1,
+            wall_seconds=seconds + 2.0,
+            output_bytes=8 * self.query_limits.max_bytes,
+        )
         self.sandbox = open_sandbox(minimum_level, limits)
         self.concurrency = concurrency or os.cpu_count() or 1
         self._references: dict[tuple[str, str], Reference | str] = {}
@@ -80,10 +95,14 @@ class SQLVerifier(Verifier):
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         """One verdict for each text; ``metrics`` hold ``sandbox_level`` and, where it ran, ``databases``."""
         self._prepare(problems)
-        jobs = [self._judge(text, problem) for text, problem in zip(texts, problems, strict=True)]
+        found = [self.rule.extract(text) for text in texts]
+        jobs = [self._judge(answer, problem) for answer, problem in zip(found, problems, strict=True)]
         level = {"sandbox_level": float(self.sandbox.level)}
         verdicts = run_jobs(map(guarded, jobs), self.sandbox, self.concurrency)
-        return [replace(verdict, metrics={**level, **verdict.metrics}) for verdict in verdicts]
+        return [
+            replace(verdict, metrics={**level, **verdict.metrics}, answer=answer.answer and answer.answer.strip())
+            for verdict, answer in zip(verdicts, found, strict=True)
+        ]
 
     def check(self, problem: Problem) -> str | None:
         """The reference must run, return rows (unless ``metadata['allow_empty']``) and depend on nothing hidden."""
@@ -116,20 +135,22 @@ class SQLVerifier(Verifier):
             return f"the reference query is refused: {refused.detail}"
         if isinstance(first := self._copy(database, 0), str):
             return first
+        query = only_statement(query)
         real = yield from expect(query, Path(database), self.order, self.query_limits)
         if isinstance(real, str):
             return real
-        found = Reference(real)
+        usable: dict[int, Expected] = {}
         for number in range(MAX_COPIES):
             if isinstance(copy := self._copy(database, number), str):
                 return copy
-            perturbed = yield from expect(query, copy, self.order, self.query_limits)
-            if not isinstance(perturbed, Expected):
-                continue
-            if not same_result(perturbed.rows, real.rows, None, Columns.IN_ORDER):
-                return Reference(real, perturbed, number)
-            found = found if found.perturbed else Reference(real, perturbed, number)
-        return found
+            result = yield from expect(query, copy, self.order, self.query_limits)
+            if isinstance(result, Expected):
+                usable[number] = result
+            if len(telling := _telling(real, usable)) == COPIES:
+                return Reference(real, telling)
+        # The others cannot show a constant, but still a filter that the reference does not have.
+        rest = sorted(usable, key=lambda number: (number not in telling, usable[number].same_rows(real), number))
+        return Reference(real, {number: usable[number] for number in rest[:COPIES]})
 
     def _copy(self, database: str, number: int) -> Path | str:
         try:
@@ -143,29 +164,52 @@ class SQLVerifier(Verifier):
             return "the reference returns no rows; set metadata['allow_empty'] if that is meant"
         return reference
 
-    def _judge(self, text: str, problem: Problem) -> Job[Verdict]:
+    def _judge(self, found: Extracted, problem: Problem) -> Job[Verdict]:
         reference = self._reference(problem)
         if isinstance(reference, str):
             return broken("reference", reference)
-        found = self.rule.extract(text)
         if found.missing is not None:
-            return failed(found.missing) if found.missing in WRONG else invalid(found.missing)
+            return refusal(found) or invalid(found.missing)
         query = found.answer or ""
         refused = refuse_query(query)
         if refused is not None:
             return refused
-        return (yield from self._judge_query(query, reference, Path(problem.metadata["database"])))
+        return (yield from self._judge_query(only_statement(query), reference, Path(problem.metadata["database"])))
 
     def _judge_query(self, query: str, reference: Reference, database: Path) -> Job[Verdict]:
-        expected = [reference.real, *([reference.perturbed] if reference.perturbed else [])]
-        files = [database, *([self._copies.of(database, reference.copy)] if reference.perturbed else [])]
-        tables = yield from run_queries([Query(query, file) for file in range(len(files))], files, self.query_limits)
-        for table, wanted, code in zip(tables, expected, ("wrong_result", "wrong_on_perturbed"), strict=False):
+        """Run it on the database in both directions, and on each copy in one: luck with the order shows in reverse."""
+        files = [database, *(self._copies.of(database, number) for number in reference.copies)]
+        runs = [Query(query, 0), *(Query(query, file, backwards=file < 2) for file in range(len(files)))]
+        expected = [reference.real, reference.real, *reference.copies.values()]
+        tables = yield from run_queries(runs, files, self.query_limits)
+        codes = ["wrong_result", "wrong_in_reverse", *["wrong_on_perturbed"] * len(reference.copies)]
+        for table, wanted, code in zip(tables, expected, codes, strict=True):
             if isinstance(table, Verdict):
                 return table
             if not wanted.accepts(table, self.columns):
-                return failed(code, f"{len(table.rows)} rows of {len(table.columns)} columns")
+                wrong = failed(code, f"{len(table.rows)} rows of {len(table.columns)} columns")
+                return replace(wrong, reward=self._credit(tables, expected))
+        if any(wanted.ordered for wanted in expected) and order_is_chance(query):
+            return replace(failed("order_missing"), reward=self._credit(tables, expected))
         return replace(passed("passed"), metrics={"databases": float(len(files))})
+
+    def _credit(self, tables: Sequence[Table | Verdict], expected: Sequence[Expected]) -> float:
+        if not self.partial_credit:
+            return 0.0
+        shares = [
+            shared_rows(table.rows, wanted.rows) if isinstance(table, Table) else 0.0
+            for table, wanted in zip(tables, expected, strict=True)
+        ]
+        return min(MOST_FOR_WRONG, *shares)
+
+
+def _telling(real: Expected, usable: Mapping[int, Expected]) -> dict[int, Expected]:
+    """The first copies on which there are rows, and other ones than on the database and the copies before."""
+    found: dict[int, Expected] = {}
+    for number, result in usable.items():
+        if len(found) < COPIES and result.rows and not any(map(result.same_rows, (real, *found.values()))):
+            found[number] = result
+    return found
 
 
 class _PerturbedCopies:
@@ -182,7 +226,7 @@ class _PerturbedCopies:
             if self._folder is None:
                 self._folder = tempfile.TemporaryDirectory(prefix="rlsd-sql-")
             target = Path(self._folder.name) / f"{len(self._paths)}.sqlite"
-            perturb(database, target, self._seed + number, boldness=4**number)
+            perturb(database, target, self._seed, number)
             self._paths[database, number] = target
         return self._paths[database, number]
 
