@@ -17,7 +17,6 @@ from lightning.pytorch.cli import LightningArgumentParser
 from rlsd_pl.commands.help import fail
 from rlsd_pl.commands.reasons import readable, suggestion
 
-
 TAG = "tag:yaml.org,2002"
 
 
