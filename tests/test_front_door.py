@@ -1,4 +1,4 @@
-"""The commands, the names of a quick start, what a run resolved to, and the Trainer that Python users share with fit."""
+"""The commands, the names of a quick start, what a run resolved to, and the Trainer of fit and of Python users."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_commands_are_named_and_a_wrong_one_is_told(capsys):
     assert "expected one of: fit, evaluate, sweep" in capsys.readouterr().err
 
 
-# --- what a run resolved to ---------------------------------------------------------------------------------------------
+# --- what a run resolved to ------------------------------------------------------------------------------------------
 
 
 def parsed(monkeypatch, *flags: str):
@@ -141,7 +141,7 @@ def test_adapters_have_a_learning_rate_of_their_own(monkeypatch, capsys):
     assert "--adapter lora" not in capsys.readouterr().out
 
 
-# --- the Trainer --------------------------------------------------------------------------------------------------------
+# --- the Trainer -----------------------------------------------------------------------------------------------------
 
 
 def kinds(trainer) -> set[type]:

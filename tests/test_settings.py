@@ -225,7 +225,7 @@ def test_every_text_setting_of_every_part_takes_it_as_it_is():
     assert {"template", "pattern", "hidden", "separator"} <= settings_of["SuccessfulSibling"]
 
 
-# --- the whole command --------------------------------------------------------------------------------------------------
+# --- the whole command -----------------------------------------------------------------------------------------------
 
 
 def resolved(*flags: str) -> dict:
@@ -271,7 +271,7 @@ def test_texts_at_the_top_of_fit_arrive():
     assert typed["context"]["init_args"]["template"] == "It costs ${{ prompt }}: {{ privileged }}"
 
 
-# --- GSM8K's real rows ---------------------------------------------------------------------------------------------------
+# --- GSM8K's real rows -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not GSM8K.exists(), reason="the public data files are not beside the repository")

@@ -15,6 +15,7 @@ from rlsd_pl.lab.pretrain import (
 from rlsd_pl.lab.tokenizer import ASSISTANT_TOKEN, CHAT_TEMPLATE, EOS_ID, build_tokenizer
 from rlsd_pl.lab.world import is_held_out
 
+
 def test_only_completion_tokens_are_learned():
     tokenizer = build_tokenizer()
     item = DemonstrationDataset(Demonstrator(), tokenizer, length=1)[0]
@@ -56,6 +57,6 @@ def test_script_writes_a_loadable_folder_that_is_a_function_of_its_flags(tmp_pat
 
 def test_script_refuses_unknown_flags_and_types(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        main(["pretrain-lab", "--output", str(tmp_path), "--plan.stops", "3")
+        main(["pretrain-lab", "--output", str(tmp_path), "--plan.stops", "3"])
     with pytest.raises(SystemExit):
-        main(["pretrain-lab", "--output", str(tmp_path), "--plan.steps", "many")
+        main(["pretrain-lab", "--output", str(tmp_path), "--plan.steps", "many"])
