@@ -92,9 +92,9 @@ def test_parts_of_an_objective_can_be_swapped_by_flag(build):
 # jsonargparse dumps a default by vars(), which an object with __slots__ lacks.
 WITH_DEFAULTS = """
 from rlsd_pl.verifiers import CodeVerifier, MathVerifier, SQLVerifier
-from rlsd_pl.verifiers.mathematics.leaves import Policy
+from rlsd_pl.verifiers.math.leaves import Policy
 from rlsd_pl.verifiers.sandbox import Level, Limits
-from rlsd_pl.verifiers.sql_reference import QueryLimits
+from rlsd_pl.verifiers.sql.reference import QueryLimits
 class Math(MathVerifier):
     def __init__(self, policy: Policy = Policy(relative_tolerance=0.5)):
         super().__init__(policy=policy)

@@ -8,8 +8,8 @@ import pytest
 
 from rlsd_pl.types import Problem, Status, Verdict
 from rlsd_pl.verifiers.code import CodeVerifier
-from rlsd_pl.verifiers.code_extraction import FencedBlock, WholeText
-from rlsd_pl.verifiers.code_output import same_output
+from rlsd_pl.verifiers.code.blocks import LanguageBlock, RawText
+from rlsd_pl.verifiers.code.output import same_output
 from rlsd_pl.verifiers.sandbox import Level, detect
 
 pytestmark = pytest.mark.skipif(detect().level < Level.L2, reason=f"cannot isolate here: {detect().describe()}")
@@ -95,7 +95,7 @@ def test_neighbouring_asserts_are_shuffled(verifier: CodeVerifier) -> None:
 def test_prompt_code_gives_helpers_to_both_sides(verifier: CodeVerifier) -> None:
     prompt = 'from typing import List\ndef twice(x): return 2 * x\ndef f(x: int) -> List[int]:\n    """Doc."""\n'
     metadata = {"tests": "assert f(3) == [twice(3)]", "entry_point": "f", "prompt_code": prompt}
-    whole = CodeVerifier(WholeText())
+    whole = CodeVerifier(RawText())
     assert whole.verify(["    return [twice(x)]\n"], [problem(**metadata)])[0].status is Status.PASS
     assert judge(verifier, "def f(x: int) -> List[int]:\n    return [x + x]", **metadata).status is Status.PASS
 
@@ -115,7 +115,7 @@ def test_prompt_code_gives_helpers_to_both_sides(verifier: CodeVerifier) -> None
     ],
 )
 def test_last_closed_block_counts(text: str, missing: str | None, answer: str | None) -> None:
-    found = FencedBlock("python").extract(text)
+    found = LanguageBlock("python").extract(text)
     assert (found.missing, found.answer) == (missing, answer)
 
 
@@ -191,5 +191,5 @@ def test_failures_of_the_verifier_itself_are_errors(verifier: CodeVerifier, monk
     assert verdict.status is Status.ERROR
     assert "no processes left" in verdict.detail
     monkeypatch.undo()
-    monkeypatch.setattr("rlsd_pl.verifiers.code.function_verdict", fails)
+    monkeypatch.setattr("rlsd_pl.verifiers.code.verifier.function_verdict", fails)
     assert judge(verifier, "def add(a, b): return a + b").status is Status.ERROR

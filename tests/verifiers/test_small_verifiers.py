@@ -19,8 +19,8 @@ from rlsd_pl.verifiers.extraction import AnswerLine
 from rlsd_pl.verifiers.format import RegexVerifier, ThinkAnswerVerifier
 from rlsd_pl.verifiers.function import FunctionVerifier
 from rlsd_pl.verifiers.numeric import NumericVerifier
-from rlsd_pl.verifiers.pool import Limits
 from rlsd_pl.verifiers.remote import RemoteVerifier
+from rlsd_pl.verifiers.workers.pool import WorkerLimits
 
 Make = Callable[..., Problem]
 
@@ -47,7 +47,7 @@ def test_think_answer(problem: Make, text: str, status: str) -> None:
 
 
 def test_a_pattern_matches_all_of_the_text_or_is_killed(problem: Make) -> None:
-    verifier = RegexVerifier("(?s)(a+)+b", limits=Limits(wall_seconds=0.5))
+    verifier = RegexVerifier("(?s)(a+)+b", limits=WorkerLimits(wall_seconds=0.5))
     verdicts = verifier.verify(["aab", "aabc", "a" * 40], [problem()] * 3)
     assert [verdict.status for verdict in verdicts] == ["pass", "fail", "limit"]
     verifier.close()

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from rlsd_pl.types import Problem, Status, Verdict
-from rlsd_pl.verifiers.code_extraction import FencedBlock, WholeText
+from rlsd_pl.verifiers.code.blocks import LanguageBlock, RawText
 from rlsd_pl.verifiers.sandbox import Level, Sandbox, detect, failure
-from rlsd_pl.verifiers.sql import SQLVerifier
-from rlsd_pl.verifiers.sql_compare import Columns
-from rlsd_pl.verifiers.sql_reference import Order, QueryLimits
+from rlsd_pl.verifiers.sql.compare import Columns
+from rlsd_pl.verifiers.sql.reference import QueryLimits, RowOrder
+from rlsd_pl.verifiers.sql.verifier import SQLVerifier
 
 pytestmark = pytest.mark.skipif(detect().level < Level.L2, reason=f"cannot isolate here: {detect().describe()}")
 
@@ -44,7 +44,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def verifier() -> SQLVerifier:
-    return SQLVerifier(WholeText(), query_limits=QueryLimits(seconds=0.5, max_rows=2000, max_bytes=100_000))
+    return SQLVerifier(RawText(), query_limits=QueryLimits(seconds=0.5, max_rows=2000, max_bytes=100_000))
 
 
 def problem(database: Path, reference: str, **metadata: Any) -> Problem:
@@ -219,7 +219,7 @@ def test_empty_results_where_the_task_allows_them(verifier: SQLVerifier, databas
 
 
 def test_policies_of_order_and_columns(database: Path) -> None:
-    lenient = SQLVerifier(WholeText(), order=Order.NONE, columns=Columns.ANY_ORDER)
+    lenient = SQLVerifier(RawText(), order=RowOrder.NONE, columns=Columns.ANY_ORDER)
     reference = "SELECT name, city FROM customer ORDER BY id"
     assert judge(lenient, database, reference, "SELECT city, name FROM customer ORDER BY id DESC").status is Status.PASS
     scrambled = "SELECT city, 'n' || (21 - id) FROM customer"
@@ -227,7 +227,7 @@ def test_policies_of_order_and_columns(database: Path) -> None:
 
 
 def test_close_deletes_the_copies_and_the_verifier_works_again(database: Path) -> None:
-    verifier = SQLVerifier(FencedBlock("sql"))
+    verifier = SQLVerifier(LanguageBlock("sql"))
     text = "```sql\nSELECT COUNT(*) FROM customer\n```"
     count = problem(database, "SELECT COUNT(*) FROM customer")
     assert verifier.verify([text], [count])[0].status is Status.PASS
@@ -243,7 +243,7 @@ def test_each_level_judges_alike(database: Path, level: Level) -> None:
     reason = failure(level)
     if reason is not None:
         pytest.skip(f"no {level.name} here: {reason}")
-    verifier = SQLVerifier(WholeText())
+    verifier = SQLVerifier(RawText())
     verifier.sandbox = Sandbox(level, verifier.sandbox.limits)
     assert judge(verifier, database, TOTALS, TOTALS).status is Status.PASS
     assert judge(verifier, database, TOTALS, "SELECT 1").status is Status.FAIL

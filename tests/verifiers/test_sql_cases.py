@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from rlsd_pl.types import Problem
-from rlsd_pl.verifiers.code_extraction import WholeText
+from rlsd_pl.verifiers.code.blocks import RawText
 from rlsd_pl.verifiers.sandbox import Level, detect
-from rlsd_pl.verifiers.sql import SQLVerifier
+from rlsd_pl.verifiers.sql.verifier import SQLVerifier
 
 pytestmark = pytest.mark.skipif(detect().level < Level.L2, reason=f"cannot isolate here: {detect().describe()}")
 
@@ -38,7 +38,7 @@ def test_every_adversarial_case_gets_its_status(data: Path, chinook: Path) -> No
         for case in cases
     ]
     texts = [ROW_FLOOD if "(...)" in case["input"] else case["input"] for case in cases]
-    verifier = SQLVerifier(WholeText())
+    verifier = SQLVerifier(RawText())
     verdicts = verifier.verify(texts, problems)
     found = {case["id"]: verdict.status.value for case, verdict in zip(cases, verdicts, strict=True)}
     assert found == {case["id"]: case["expected"] for case in cases}
@@ -71,7 +71,7 @@ PAIRS = {
 
 def test_equivalent_queries_pass_and_lucky_ones_fail(chinook: Path) -> None:
     problems = [Problem(query, [], answer=query, metadata={"database": str(chinook)}) for query in PAIRS]
-    verifier = SQLVerifier(WholeText())
+    verifier = SQLVerifier(RawText())
     assert verifier.check_all(problems) == [None] * len(problems)
     equivalent = verifier.verify([pair[0] for pair in PAIRS.values()], problems)
     lucky = verifier.verify([pair[1] for pair in PAIRS.values()], problems)

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlsd_pl.verifiers.sql_compare import Columns, same_result
-from rlsd_pl.verifiers.sql_order import sort_keys, with_keys
-from rlsd_pl.verifiers.sql_perturb import perturb
-from rlsd_pl.verifiers.sql_screen import refuse_query
-from rlsd_pl.verifiers.sql_tokens import tokenize
+from rlsd_pl.verifiers.sql.compare import Columns, same_result
+from rlsd_pl.verifiers.sql.order import sort_keys, with_keys
+from rlsd_pl.verifiers.sql.perturb import perturb
+from rlsd_pl.verifiers.sql.screen import refuse_query
+from rlsd_pl.verifiers.sql.tokens import tokenize
 
 
 @settings(max_examples=200, deadline=None)

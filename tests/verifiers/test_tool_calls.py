@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from rlsd_pl.types import Problem
-from rlsd_pl.verifiers.tool_calls import JSONCalls, Order, ReActCalls, TaggedCalls, ToolCallVerifier
+from rlsd_pl.verifiers.documents.tool_calls import CallOrder, JSONCalls, ReActCalls, TaggedCalls, ToolCallVerifier
 
 Make = Callable[..., Problem]
 
@@ -67,7 +67,7 @@ def test_tagged_calls(problem: Make, text: str, status: str) -> None:
 
 def test_order_is_the_task_s_choice(problem: Make) -> None:
     swapped = calls(("g", {"b": 2}), ("f", {"a": 1}))
-    for order, status in ((Order.SEQUENCE, "fail"), (Order.ANY, "pass")):
+    for order, status in ((CallOrder.SEQUENCE, "fail"), (CallOrder.ANY, "pass")):
         verifier = ToolCallVerifier(JSONCalls(), order)
         assert verifier.verify([swapped], [problem(F_G)])[0].status == status
         doubled = calls(("f", {"a": 1}), ("f", {"a": 1}))
