@@ -58,10 +58,10 @@ with (version / "metrics.csv").open("w") as file:
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Path:
+def program(tmp_path: Path) -> list[str]:
     path = tmp_path / "fake_fit.py"
     path.write_text(FAKE)
-    return path
+    return [str(path)]
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,7 @@ def calls(folder: Path) -> list[str]:
     return sorted(path.read_text().splitlines()) if path.exists() else []
 
 
-def test_runs_the_grid_once_and_tabulates_it(program: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_runs_the_grid_once_and_tabulates_it(program: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder = tmp_path / "sweep"
     argv = ["--objectives", "rlvr,rlsd", "--seeds", "1,2", "--sweep_dir", str(folder), "--at", "1,7"]
     argv += ["--jobs", "2", "--iterations", "2"]
@@ -99,7 +99,7 @@ def test_runs_the_grid_once_and_tabulates_it(program: Path, tmp_path: Path, caps
 
 
 def test_a_failed_run_is_reported_and_then_resumed(
-    program: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    program: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder = tmp_path / "sweep"
     argv = ["--objectives", "opsd,rlsd", "--seeds", "0", "--sweep_dir", str(folder)]
@@ -119,7 +119,7 @@ def test_a_failed_run_is_reported_and_then_resumed(
     assert finished_iterations(read_history(folder / "opsd" / "seed-0")) == 3
 
 
-def test_a_run_without_a_finished_iteration_starts_anew(program: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_finished_iteration_starts_anew(program: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     argv = ["--objectives", "opsd", "--seeds", "0", "--sweep_dir", str(folder), "--iterations", "1"]
     assert sweep([*argv, "--stop_at", "opsd:1"], program) == 1
@@ -143,7 +143,7 @@ def test_a_run_without_a_finished_iteration_starts_anew(program: Path, tmp_path:
     ],
 )
 def test_refuses_before_anything_starts(
-    program: Path, tmp_path: Path, capsys: pytest.CaptureFixture, argv: list[str], complaint: str
+    program: list[str], tmp_path: Path, capsys: pytest.CaptureFixture, argv: list[str], complaint: str
 ) -> None:
     folder = tmp_path / "sweep"
     with pytest.raises(SystemExit) as exit_info:
@@ -187,7 +187,9 @@ def test_the_final_evaluation_is_the_one_after_the_last_iteration(tmp_path: Path
     assert "hollow" not in found  # no run has it
 
 
-def test_an_interrupted_sweep_leaves_no_process_and_a_running_one_is_not_doubled(program: Path, tmp_path: Path) -> None:
+def test_an_interrupted_sweep_leaves_no_process_and_a_running_one_is_not_doubled(
+    program: list[str], tmp_path: Path
+) -> None:
     grid = Grid(tmp_path / "sweep", ["rlvr"], [0], ["--iterations", "2", "--slow", "1"])
     first = Processes(grid.runs, grid.flags, 1, program)
     first.advance()
@@ -224,11 +226,11 @@ def test_the_parent_loads_no_heavy_library() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_terminating_the_sweep_stops_its_runs(program: Path, tmp_path: Path) -> None:
+def test_terminating_the_sweep_stops_its_runs(program: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     argv = ["--objectives", "rlvr", "--seeds", "0", "--sweep_dir", str(folder), "--iterations", "2", "--slow", "1"]
-    code = "import sys; from pathlib import Path; from rlsd_pl.commands.sweep import sweep; "
-    code += f"sys.exit(sweep({argv!r}, Path({str(program)!r})))"
+    code = "import sys; from rlsd_pl.commands.sweep import sweep; "
+    code += f"sys.exit(sweep({argv!r}, {program!r}))"
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
     run = folder / "rlvr" / "seed-0"
     deadline = time.monotonic() + 60
