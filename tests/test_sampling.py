@@ -102,7 +102,9 @@ def collect(policy, useful, max_resampling_rounds, objective=None):
         asked.append((attempt, count))
         return FRESH[2 * (attempt - 1) :][:count]
 
-    collector = make(policy, objective or RLVR(), engine=speaking_of(useful), max_resampling_rounds=max_resampling_rounds)
+    collector = make(
+        policy, objective or RLVR(), engine=speaking_of(useful), max_resampling_rounds=max_resampling_rounds
+    )
     return collector.collect(PROBLEMS, 0, 0, replacements=replacements), asked
 
 
