@@ -97,10 +97,14 @@ class Scorer:
         self, context: Context, texts: Sequence[str | None], groups: Groups
     ) -> tuple[PaddedTokens, Tensor]:
         encoded = []
-        for text, rollout in zip(texts, (rollout for group in groups for rollout in group), strict=True):
-            messages = student_messages(rollout.problem, self.verifier)
+        places = [(group, index) for group in groups for index in range(len(group))]
+        for text, (group, index) in zip(texts, places, strict=True):
+            problem = group[index].problem
+            messages = student_messages(problem, self.verifier)
             if text is not None:
-                messages = context.messages(replace(rollout.problem, messages=messages), text)
+                worded = context.choice(group, index)
+                asked = replace(problem, messages=messages) if worded.instruction else problem
+                messages = worded.messages(asked, text)
             encoded.append(self.policy.encode(messages))
         shown = torch.tensor([text is not None for text in texts])
         return PaddedTokens.prompts(encoded, self.policy.pad_id), shown

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateSyntaxError
-from jinja2.meta import find_undeclared_variables
-from jinja2.sandbox import SandboxedEnvironment
-
 from rlsd_pl.errors import SetupError
+from rlsd_pl.templates import TextTemplate
+
+Wanted = str | bool | int | float | list[str | bool | int | float]
+"""A value that a column may be asked to have, or several."""
 
 FOLDER = "folder"
 """Variable of every template: the folder that the table lies in."""
-
-# A preset may come from someone else: its templates reach the row and nothing of Python.
-_ENVIRONMENT = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
 
 
 class Cell:
@@ -30,14 +27,14 @@ class Cell:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self._template = None
-        self.columns = {source}
+        self._template: TextTemplate | None = None
+        self.columns = frozenset({source})
         if "{{" in source or "{%" in source:
             try:
-                self.columns = find_undeclared_variables(_ENVIRONMENT.parse(source)) - {FOLDER}
-            except TemplateSyntaxError as error:
-                raise SetupError(f"Got the template {source!r}; expected Jinja2: {error}.") from None
-            self._template = _ENVIRONMENT.from_string(source)
+                self._template = TextTemplate(source, "template")
+            except ValueError as error:
+                raise SetupError(str(error)) from None
+            self.columns = self._template.variables - {FOLDER}
 
     def value(self, row: Mapping[str, Any], folder: str) -> Any:
         """The column's value, of whatever type, or the rendered text."""
@@ -49,10 +46,14 @@ def cells(sources: Mapping[str, str] | None) -> dict[str, Cell]:
     return {name: Cell(source) for name, source in (sources or {}).items()}
 
 
-def matches(row: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
-    """True if every named column has the wanted value, or one of a list of them."""
-    return all(row[name] in (wanted if _is_list(wanted) else [wanted]) for name, wanted in where.items())
+def matches(row: Mapping[str, Any], where: Mapping[str, Wanted]) -> bool:
+    """True if every named column has the wanted value, or one of a list of them, in writing: ``3`` equals ``"3"``."""
+    return all(_written(row[name]) in _options(wanted) for name, wanted in where.items())
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
+def _options(wanted: Wanted) -> list[str]:
+    return [_written(value) for value in (wanted if isinstance(wanted, list) else [wanted])]
+
+
+def _written(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -11,7 +11,7 @@ from datasets import Dataset
 from rlsd_pl.errors import SetupError
 from rlsd_pl.patterns import TextPattern
 from rlsd_pl.tasks.base import Split, Task, unit_hash
-from rlsd_pl.tasks.columns import Cell, cells, matches
+from rlsd_pl.tasks.columns import Cell, Wanted, cells, matches
 from rlsd_pl.tasks.files import COMPRESSED, is_file_name, read_table
 from rlsd_pl.types import Message, Problem
 
@@ -57,7 +57,7 @@ class TableTask(Task):
         prompt_template: str | None = None,
         privileged: dict[str, str] | None = None,
         metadata: dict[str, str] | None = None,
-        where: dict[str, Any] | None = None,
+        where: dict[str, Wanted] | None = None,
         system_prompt: str | None = None,
         val_path: str | None = None,
         val_fraction: float = 0.1,
