@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from rlsd_pl.persistence.iterations import IterationCheckpoint
-from rlsd_pl.persistence.records import MetricsLogger
+from rlsd_pl.persistence.metrics import MetricsLogger
 
 
 class Regression(LightningModule):

@@ -14,10 +14,12 @@ import torch
 from lightning.pytorch import Callback
 
 from rlsd_pl.commands.runs import read_history
-from rlsd_pl.persistence import checkpoints, storage
-from rlsd_pl.persistence.checkpoints import CheckpointError, DurableCheckpointIO, newest_good, prune, refuse_code, saved
+from rlsd_pl.persistence import checkpoint_io, checkpoints, storage
+from rlsd_pl.persistence.checkpoint_io import DurableCheckpointIO, refuse_code, tensors_only
+from rlsd_pl.persistence.checkpoints import CheckpointError, newest_good, prune, saved
 from rlsd_pl.persistence.iterations import IterationCheckpoint
-from rlsd_pl.persistence.records import MetricsLogger, cut_back, finished_at, write_finished
+from rlsd_pl.persistence.metrics import MetricsLogger
+from rlsd_pl.persistence.records import cut_back, finished_at, write_finished
 from rlsd_pl.persistence.storage import StorageError, replace_folder, replacing
 from tests.loops import fit
 
@@ -92,12 +94,12 @@ def test_a_kill_in_any_step_of_a_write_leaves_the_previous_checkpoint(tmp_path, 
 def test_a_full_disk_is_reported_as_such_and_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     write(tmp_path, 1)
 
-    class Full(checkpoints._HashingWriter):
+    class Full(checkpoint_io._HashingWriter):
         def write(self, data):
             self.error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise self.error
 
-    monkeypatch.setattr(checkpoints, "_HashingWriter", Full)
+    monkeypatch.setattr(checkpoint_io, "_HashingWriter", Full)
     with pytest.raises(OSError, match="No space left") as raised:
         write(tmp_path, 2)
     assert raised.value.errno == errno.ENOSPC

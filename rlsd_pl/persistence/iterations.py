@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loops.fit_loop import _FitLoop
 
-from rlsd_pl.persistence.checkpoints import DurableCheckpointIO, checkpoint_path, prune
+from rlsd_pl.persistence.checkpoint_io import DurableCheckpointIO
+from rlsd_pl.persistence.checkpoints import checkpoint_path, prune
 from rlsd_pl.persistence.storage import check_space, explained, sync_all
 
 KEPT = 2
@@ -41,9 +42,13 @@ class IterationLoop(_FitLoop):
         super().run()
 
     def on_advance_end(self) -> None:
-        super().on_advance_end()
-        for callback in self.trainer.callbacks:
-            if isinstance(callback, IterationCheckpoint):
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        commits = [callback for callback in callbacks if isinstance(callback, IterationCheckpoint)]
+        with ExitStack() as stack:
+            for callback in commits:
+                stack.enter_context(explained(callback.folder))
+            super().on_advance_end()
+            for callback in commits:
                 callback.commit(self.trainer)
 
 
@@ -88,7 +93,9 @@ class IterationCheckpoint(Checkpoint):
 
     def commit(self, trainer: Trainer) -> None:
         """Save the iteration that has just ended. On all processes."""
-        with self.undisturbed(), explained(self.folder):
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        with self.undisturbed():
             self.before()
             if trainer.is_global_zero:
                 sync_all([self.folder / "rollouts.jsonl", self.folder / "csv"])

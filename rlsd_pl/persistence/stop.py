@@ -15,7 +15,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 """Ctrl-C; a scheduler's or a person's request to end; a closed terminal; a scheduler's warning of a time limit."""
 
 
-class Stopped(BaseException):  # noqa: N818 (not an error)
+class Stopped(BaseException):
     """A signal ended the run.
 
     Attributes:

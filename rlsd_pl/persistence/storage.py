@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,17 +29,17 @@ class StorageError(Exception):
     @classmethod
     def of(cls, error: OSError, folder: Path) -> StorageError:
         """The account of an error that came up while writing into ``folder``."""
-        where = error.filename if isinstance(error.filename, str) else folder
+        where = Path(error.filename) if isinstance(error.filename, str) else folder
         reason = error.strerror or str(error)
+        if not folder.exists():
+            return cls(f"The run folder {folder} is gone; it was deleted or its disk was taken away.")
         if error.errno in _FULL:
-            free = shutil.disk_usage(_existing(folder)).free
-            return cls(f"The disk of {folder} is full ({size(free)} left): {reason}. Free space there.")
+            free = shutil.disk_usage(_existing(where)).free
+            return cls(f"The disk of {where} is full ({size(free)} left): {reason}. Free space there.")
         if error.errno in _FORBIDDEN:
             return cls(f"{where} cannot be written: {reason}. Set --run_dir to a folder that you may write to.")
         if error.errno in _IN_THE_WAY:
             return cls(f"A file is in the way at {where}: {reason}. Remove it, or set --run_dir to another folder.")
-        if not folder.exists():
-            return cls(f"The run folder {folder} is gone; it was deleted or its disk was taken away.")
         return cls(f"{where} cannot be written: {reason}. Look at the disk of {folder}.")
 
 
@@ -73,6 +74,18 @@ def check_writable(folder: Path) -> None:
             probe.write_bytes(b"0" * 4096)
         finally:
             probe.unlink(missing_ok=True)
+
+
+def check_temporary() -> None:
+    """Find out whether temporary files can be written, which verifiers need.
+
+    Raises:
+        StorageError: if no folder takes them.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise StorageError(f"No folder takes temporary files: {error.strerror}. Free space, or set TMPDIR.") from error
 
 
 def check_space(folder: Path, needed: int, reason: str) -> None:
