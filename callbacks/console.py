@@ -162,12 +162,9 @@ class ConsoleReport(ProgressBar):
         )
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Stop the bars, and say how to resume."""
-        if not self._shown(trainer):
-            return
-        self.progress.stop()
-        if isinstance(exception, KeyboardInterrupt) and trainer.current_epoch > 0:
-            self.console.print(f"Stopped. Go on with: python scripts/fit.py --resume {trainer.default_root_dir}")
+        """Stop the bars."""
+        if self._shown(trainer):
+            self.progress.stop()
 
     def _shown(self, trainer: Trainer) -> bool:
         return self._enabled and trainer.is_global_zero
