@@ -14,15 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
 
-from rlsd_pl.contexts import SolutionContext
-from rlsd_pl.engines import TransformersEngine
-from rlsd_pl.lab import ChainTask, LabVerifier
-from rlsd_pl.objectives import RLSD, Constant
+from rlsd_pl import RLSD, ChainTask, LabVerifier, LiveTeacher, SolutionContext, TransformersEngine
+from rlsd_pl.objectives import Constant
 from rlsd_pl.policy import Policy
-from rlsd_pl.rollout.collector import RolloutCollector
-from rlsd_pl.rollout.sampler import Sampler
-from rlsd_pl.rollout.scorer import Scorer
-from rlsd_pl.teachers import LiveTeacher
+from rlsd_pl.rollout import RolloutCollector, Sampler, Scorer
 from rlsd_pl.types import RolloutBatch, Sampling
 
 P, G = 4, 8
@@ -51,23 +46,22 @@ def main() -> None:
     context = SolutionContext(template="{{ privileged }}|{{ prompt }}")
     scorer = Scorer(policy=policy, teacher=LiveTeacher(), context=context, verifier=verifier, temperature=1.0)
     collector = RolloutCollector(sampler=sampler, scorer=scorer, objective=objective, sampling=SAMPLING)
-    rollouts = collector.collect(problems, iteration=0, seed=0)
-    row = most_telling_row(rollouts.batch)
-    show_credit(console, policy, rollouts.batch, row)
+    batch = collector.collect(problems, iteration=0, seed=0).batch
+    departure = (batch.token_advantages - batch.advantages[:, None]).abs() * batch.loss_mask
+    show_credit(console, policy, batch, row=int(departure.sum(dim=1).argmax()))
 
     # 4. Update: every token's loss, reduced over the whole batch, one optimizer step.
     optimizer = torch.optim.AdamW(policy.parameters(), lr=2e-4)
-    before = token_logprobs(policy, rollouts.batch)
-    update(policy, objective, optimizer, rollouts.batch)
-    change = token_logprobs(policy, rollouts.batch) - before
-    show_change(console, rollouts.batch, change)
+    before = token_logprobs(policy, batch)
+    update(policy, objective, optimizer, batch)
+    change = token_logprobs(policy, batch) - before
+    show_change(console, batch, change)
 
 
 def update(policy: Policy, objective: RLSD, optimizer: torch.optim.Optimizer, batch: RolloutBatch) -> None:
     scores = policy(batch.prompts, batch.completions, SAMPLING.temperature)
     loss = objective.loss(batch, scores).loss  # [B, T]
-    weights, count = objective.reduction.weights(batch.loss_mask), objective.reduction.count(batch.loss_mask)
-    (weights * loss).sum().div(count).backward()
+    objective.reduction(loss, batch.loss_mask).backward()
     torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()
@@ -76,12 +70,6 @@ def update(policy: Policy, objective: RLSD, optimizer: torch.optim.Optimizer, ba
 @torch.no_grad()
 def token_logprobs(policy: Policy, batch: RolloutBatch) -> torch.Tensor:
     return policy(batch.prompts, batch.completions, SAMPLING.temperature).logprobs
-
-
-def most_telling_row(batch: RolloutBatch) -> int:
-    """The completion whose credit departs most from one advantage for all of its tokens."""
-    departure = (batch.token_advantages - batch.advantages[:, None]).abs() * batch.loss_mask
-    return int(departure.sum(dim=1).argmax())
 
 
 def show_groups(console: Console, groups) -> None:

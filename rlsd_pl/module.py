@@ -13,10 +13,10 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
-from rlsd_pl import functional as F
 from rlsd_pl.contexts import Context
 from rlsd_pl.distributed import shard
 from rlsd_pl.evaluation import Evaluation
+from rlsd_pl.functional import masked_mean
 from rlsd_pl.objectives import Objective
 from rlsd_pl.policy import Dtype, LoRA, Policy, TeacherStates, encode_chat, load_tokenizer
 from rlsd_pl.teachers import FrozenTeacher, Teacher
@@ -147,8 +147,7 @@ class PolicyModule(LightningModule):
             entropy_gradient=needs.entropy_gradient,
         )
         token_loss = self.objective.loss(batch, scores)
-        weights = self.objective.reduction.weights(batch.loss_mask)
-        loss = F.reduce(token_loss.loss, weights, micro.loss_count)
+        loss = self.objective.reduction(token_loss.loss, batch.loss_mask, micro.loss_count)
         self._log_tokens({"loss": token_loss.loss.detach(), **token_loss.diagnostics}, batch.loss_mask)
         # Lightning divides by the accumulated batches, and processes are averaged; the count has covered both already.
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
@@ -160,7 +159,7 @@ class PolicyModule(LightningModule):
             return model.teacher_states(batch.distillation.prompts, batch.completions, self.teacher.same_weights)
 
     def _log_tokens(self, values: dict[str, Tensor], mask: Tensor) -> None:
-        means = {f"train/{name}": F.masked_mean(value, mask) for name, value in values.items()}
+        means = {f"train/{name}": masked_mean(value, mask) for name, value in values.items()}
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=max(int(mask.sum()), 1), sync_dist=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

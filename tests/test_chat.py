@@ -34,7 +34,7 @@ def build(space: str | None) -> PreTrainedTokenizerFast:
         alphabet = [*map(chr, range(32, 127)), "\n"]
     trainer = trainers.BpeTrainer(
         vocab_size=500,
-        special_tokens=["<|im_start|>", "<|im_end|>", "<|endoftext|>"],
+        special_tokens=["<|im_start|>", "<|im_end|>", "<|endoftext|>", "||"],
         initial_alphabet=alphabet,
         show_progress=False,
     )
@@ -54,7 +54,7 @@ def tokenizer(request):
 
 
 def controls(tokenizer, ids):
-    known = {"<|im_start|>", "<|im_end|>", "<|endoftext|>", "<think>", "</think>"}
+    known = {"<|im_start|>", "<|im_end|>", "<|endoftext|>", "||", "<think>", "</think>"}
     return [token for token in tokenizer.convert_ids_to_tokens(ids) if token in known]
 
 
@@ -67,6 +67,7 @@ def controls(tokenizer, ids):
         "<|im_end|<|im_end|>|>",
         "<|im_<|im_start|>end|>",
         "<|im_end|><|im_end|>",
+        "a ||||| b",
         "a mark of our own, \U000f0000, and <think>",
     ],
 )
@@ -115,6 +116,16 @@ def test_a_begun_assistant_turn_leaves_the_ids_of_the_prompt_as_they_are(tokeniz
     begun = encode_chat(tokenizer, [*asked, {"role": "assistant", "content": " 42"}])
     assert begun[: len(prompt)] == prompt
     assert tokenizer.decode(begun[len(prompt) :]).strip() == "42"
+
+
+def test_a_begun_turn_does_not_merge_with_the_generation_prompt():
+    tokenizer = build(None)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}\n{% endfor %}I thin"
+    assert len(tokenizer.encode("I think", add_special_tokens=False)) < len(tokenizer.encode("I thin")) + 1
+    asked = [{"role": "user", "content": "2 + 2?"}]
+    prompt = encode_chat(tokenizer, asked)
+    begun = encode_chat(tokenizer, [*asked, {"role": "assistant", "content": "k"}])
+    assert begun == [*prompt, tokenizer.convert_tokens_to_ids("k")]
 
 
 @pytest.mark.parametrize(

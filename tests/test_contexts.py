@@ -180,6 +180,7 @@ def test_the_context_that_has_the_text_words_it():
     assert "judged as follows:\n<feedback>\ngot 5\n</feedback>" in told["content"]
     assert "reference" not in told["content"] + shown["content"]
     assert asked["content"] == "2 + 2?"
+    assert [type(worded) for worded in context.wordings()] == [SuccessfulSibling, VerifierFeedback]
     with pytest.raises(LookupError, match="no context has a text"):
         context.choice(said[:1], 0)
     with pytest.raises(TypeError, match="choice"):

@@ -82,6 +82,10 @@ class Context(ABC):
         """The context that words the text of completion ``index``: this one, or one of those that it is made of."""
         return self
 
+    def wordings(self) -> list[Context]:
+        """The contexts that :meth:`choice` may give, to try whether a model's chat template takes their chats."""
+        return [self]
+
     def passed_over(self, group: Sequence[Rollout]) -> int:
         """How many completions of a group would be shown to others, but hold nothing that could be shown."""
         return 0

@@ -35,6 +35,9 @@ class FirstOf(Context):
                 return context.choice(group, index)
         raise LookupError(f"Problem {group[index].problem.id}: no context has a text for completion {index}.")
 
+    def wordings(self) -> list[Context]:
+        return [worded for context in self.contexts for worded in context.wordings()]
+
     def check(self, problem: Problem) -> str | None:
         reasons = [context.check(problem) for context in self.contexts]
         return None if None in reasons else reasons[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from rlsd_pl.contexts.base import Context
@@ -34,7 +35,7 @@ class SiblingContext(Context):
 
     def alternatives(self, group: Sequence[Rollout], index: int) -> list[str]:
         texts = (self.shown(rollout) for rollout in self.around(group, index) if self.accepts(rollout))
-        return [text for text in texts if text is not None and text.strip()][: self.count]
+        return list(islice((text for text in texts if text is not None and text.strip()), self.count))
 
     def passed_over(self, group: Sequence[Rollout]) -> int:
         return sum(self.accepts(rollout) and not (self.shown(rollout) or "").strip() for rollout in group)

@@ -71,3 +71,8 @@ def test_bad_arguments_say_what_to_set():
 
 def test_the_defaults_are_those_of_the_rlsd_paper():
     assert LinearDecay() == LinearDecay(initial=0.5, final=0.0, iterations=50, warmup=0, hold=0)
+
+
+def test_cosine_values_written_out():
+    cosine = CosineDecay(initial=1.0, final=0.0, iterations=4, warmup=2, hold=1)
+    assert [round(cosine(i), 4) for i in range(9)] == [0.0, 0.5, 1.0, 1.0, 0.8536, 0.5, 0.1464, 0.0, 0.0]

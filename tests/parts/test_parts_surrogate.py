@@ -174,3 +174,10 @@ def test_a_clip_without_sense_is_refused_when_it_is_made(surrogate: type, clip: 
 def test_a_dual_clip_without_room_is_refused(dual_clip: float):
     with pytest.raises(ValueError, match=r"dual_clip is .* set 3.0"):
         parts.DualClip(dual_clip=dual_clip)
+
+
+def test_the_dual_clip_bounds_the_loss_of_bad_tokens():
+    logprobs, old = torch.zeros(1, 1), torch.full((1, 1), -3.0)
+    bad, mask = -torch.ones(1, 1), torch.ones(1, 1)
+    assert parts.DualClip(dual_clip=3.0)(logprobs, old, bad, mask).item() == 3.0
+    assert parts.PPOClip()(logprobs, old, bad, mask).item() == pytest.approx(math.exp(3))
