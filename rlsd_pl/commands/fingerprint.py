@@ -48,7 +48,7 @@ def record(folder: Path, found: Fingerprint) -> None:
 
 
 def differences(folder: Path, found: Fingerprint) -> list[str]:
-    """What is not as it was when the run began, in words. Empty also for runs of earlier versions, which record none."""
+    """What is not as it was when the run began, in words. A run of an earlier version has recorded nothing."""
     path = folder / FILE
     if not path.exists():
         return []

@@ -53,8 +53,8 @@ def hold_data(run: RunFolder, task: Task) -> None:
         other = differences(run.path, found)
         if other and not run.changes_allowed:
             raise ValueError(
-                f"The data is not what {run.path} was started with: {'; '.join(other)}. Restore it, start a new run with "
-                "--run_dir, or say --resume_changes allow if that is what you want."
+                f"The data is not what {run.path} was started with: {'; '.join(other)}. Restore it, start a new run "
+                "with --run_dir, or say --resume_changes allow if that is what you want."
             )
         if not other:
             return

@@ -31,8 +31,6 @@ class StorageError(Exception):
         """The account of an error that came up while writing into ``folder``."""
         where = Path(error.filename) if isinstance(error.filename, str) else folder
         reason = error.strerror or str(error)
-        if not folder.exists():
-            return cls(f"The run folder {folder} is gone; it was deleted or its disk was taken away.")
         if error.errno in _FULL:
             free = shutil.disk_usage(_existing(where)).free
             return cls(f"The disk of {where} is full ({size(free)} left): {reason}. Free space there.")
@@ -40,6 +38,8 @@ class StorageError(Exception):
             return cls(f"{where} cannot be written: {reason}. Set --run_dir to a folder that you may write to.")
         if error.errno in _IN_THE_WAY:
             return cls(f"A file is in the way at {where}: {reason}. Remove it, or set --run_dir to another folder.")
+        if not folder.exists():
+            return cls(f"The run folder {folder} is gone; it was deleted or its disk was taken away.")
         return cls(f"{where} cannot be written: {reason}. Look at the disk of {folder}.")
 
 
