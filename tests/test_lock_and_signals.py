@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 from lightning.pytorch import Callback
 
+from rlsd_pl.commands.lifecycle import reported
+from rlsd_pl.commands.runs import RunFolder
 from rlsd_pl.persistence.iterations import IterationCheckpoint
 from rlsd_pl.persistence.lock import LockedError, RunLock, refuse_if_held
 from rlsd_pl.persistence.stop import SIGNALS, Stopped, StopOnSignal
@@ -78,9 +81,7 @@ def test_a_lock_on_a_removed_file_does_not_count(tmp_path):
     first.release()
 
 
-def test_a_folder_that_is_deleted_in_mid_run_ends_it_and_is_not_made_again(tmp_path):
-    import shutil
-
+def test_a_folder_that_is_deleted_in_mid_run_ends_it_with_a_message_and_is_not_made_again(tmp_path, capsys):
     folder = tmp_path / "run"
     lock = RunLock(folder)
 
@@ -89,10 +90,34 @@ def test_a_folder_that_is_deleted_in_mid_run_ends_it_and_is_not_made_again(tmp_p
             if trainer.current_epoch == 1:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    with pytest.raises(StorageError, match="deleted or replaced"):
+    with pytest.raises(SystemExit) as left, reported(RunFolder(folder)):
         fit(folder, 3, callbacks=[Delete()], checkpoint=IterationCheckpoint(folder, before=lock.check))
     lock.release()
+    assert left.value.code == 74
+    assert f"The run folder {folder} is gone" in capsys.readouterr().err
     assert not (folder / "checkpoints").exists()
+
+
+def test_errors_that_are_not_of_the_disk_stay_what_they_are(tmp_path):
+    for error in (ConnectionResetError(104, "reset"), FileNotFoundError(2, "absent", "/elsewhere/model.json")):
+        with pytest.raises(type(error)), reported(RunFolder(tmp_path)):
+            raise error
+
+
+def test_the_disk_s_traceback_can_be_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("RLSD_PL_DEBUG", "1")
+    with pytest.raises(StorageError), reported(RunFolder(tmp_path)):
+        raise StorageError("full")
+
+
+def test_a_signal_s_status_survives_what_fails_while_the_run_ends(tmp_path, capsys):
+    with pytest.raises(SystemExit) as left, reported(RunFolder(tmp_path)):
+        try:
+            raise Stopped(signal.SIGTERM)
+        finally:
+            raise OSError(28, "No space left on device")
+    assert left.value.code == 143
+    assert "Stopped by SIGTERM." in capsys.readouterr().err
 
 
 # --- signals ---------------------------------------------------------------------------------------------------------

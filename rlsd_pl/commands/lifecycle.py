@@ -15,7 +15,7 @@ from rlsd_pl.commands.runs import RunFolder, is_first_process
 from rlsd_pl.persistence.checkpoints import iteration_of, saved
 from rlsd_pl.persistence.records import cut_back, write_finished
 from rlsd_pl.persistence.stop import Stopped
-from rlsd_pl.persistence.storage import STORAGE_STATUS, StorageError
+from rlsd_pl.persistence.storage import STORAGE_STATUS, StorageError, concerns
 from rlsd_pl.tasks.base import Task
 
 DEBUG_VARIABLE = "RLSD_PL_DEBUG"
@@ -96,7 +96,7 @@ def _cause(error: BaseException, run: RunFolder) -> Stopped | StorageError | Non
     for found in reversed(chain):
         if isinstance(found, Stopped | StorageError):
             return found
-    if isinstance(error, OSError) and run.started:
+    if isinstance(error, OSError) and concerns(error, run.path):
         return StorageError.of(error, run.path)
     return None
 

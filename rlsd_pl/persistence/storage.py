@@ -43,6 +43,13 @@ class StorageError(Exception):
         return cls(f"{where} cannot be written: {reason}. Look at the disk of {folder}.")
 
 
+def concerns(error: OSError, folder: Path) -> bool:
+    """True if an error is that of a disk, or of a file in ``folder``; not that of a network, for example."""
+    if error.errno in (*_FULL, errno.EROFS, errno.EIO, errno.ESTALE):
+        return True
+    return isinstance(error.filename, str) and Path(error.filename).absolute().is_relative_to(folder.absolute())
+
+
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
     """Turn the errors of the file system into a :class:`StorageError` about ``folder``."""
