@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from lightning.pytorch import Callback
@@ -18,7 +17,7 @@ from rlsd_pl.commands.lifecycle import reported
 from rlsd_pl.commands.runs import RunFolder
 from rlsd_pl.persistence.iterations import IterationCheckpoint
 from rlsd_pl.persistence.lock import LockedError, RunLock, refuse_if_held
-from rlsd_pl.persistence.stop import SIGNALS, Stopped, StopOnSignal
+from rlsd_pl.persistence.stop import SIGNALS, StopOnSignal, Stopped
 from rlsd_pl.persistence.storage import StorageError
 from tests.conftest import REPOSITORY
 from tests.loops import fit
@@ -111,11 +110,10 @@ def test_the_disk_s_traceback_can_be_asked_for(tmp_path, monkeypatch):
 
 
 def test_a_signal_s_status_survives_what_fails_while_the_run_ends(tmp_path, capsys):
+    full = OSError(28, "No space left on device")
+    full.__context__ = Stopped(signal.SIGTERM)
     with pytest.raises(SystemExit) as left, reported(RunFolder(tmp_path)):
-        try:
-            raise Stopped(signal.SIGTERM)
-        finally:
-            raise OSError(28, "No space left on device")
+        raise full
     assert left.value.code == 143
     assert "Stopped by SIGTERM." in capsys.readouterr().err
 
@@ -158,8 +156,9 @@ def test_a_signal_during_a_commit_waits_for_its_end(tmp_path, monkeypatch, envir
         if len(calls) == 2:
             os.kill(os.getpid(), signal.SIGUSR1)
 
-    with pytest.raises(Stopped), StopOnSignal() as stop:
-        checkpoint = IterationCheckpoint(tmp_path, undisturbed=stop.deferred, before=kill)
+    stop = StopOnSignal()
+    checkpoint = IterationCheckpoint(tmp_path, undisturbed=stop.deferred, before=kill)
+    with pytest.raises(Stopped), stop:
         fit(tmp_path, 5, callbacks=[stop], checkpoint=checkpoint)
     names = sorted(path.name for path in (tmp_path / "checkpoints").glob("*.ckpt"))
     assert names == ["iteration-000001.ckpt", "iteration-000002.ckpt"]

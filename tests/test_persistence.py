@@ -15,7 +15,7 @@ from lightning.pytorch import Callback
 
 from rlsd_pl.commands.runs import read_history
 from rlsd_pl.persistence import checkpoint_io, checkpoints, storage
-from rlsd_pl.persistence.checkpoint_io import DurableCheckpointIO, refuse_code, tensors_only
+from rlsd_pl.persistence.checkpoint_io import DurableCheckpointIO, refuse_code
 from rlsd_pl.persistence.checkpoints import CheckpointError, newest_good, prune, saved
 from rlsd_pl.persistence.iterations import IterationCheckpoint
 from rlsd_pl.persistence.metrics import MetricsLogger
@@ -215,11 +215,10 @@ def test_a_commit_is_row_then_checkpoint(tmp_path):
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, when, last):
     whole = fit(tmp_path / "whole", 4)
     folder = tmp_path / "killed"
+    kill = [Kill(last)] if when == "in the iteration" else []
+    before = kill_before_saving(last) if not kill else lambda: None
     with pytest.raises(Killed):
-        if when == "in the iteration":
-            fit(folder, 4, callbacks=[Kill(last)])
-        else:
-            fit(folder, 4, checkpoint=IterationCheckpoint(folder, before=kill_before_saving(last)))
+        fit(folder, 4, callbacks=kill, checkpoint=IterationCheckpoint(folder, before=before))
     newest = newest_good(folder / "checkpoints")
     assert newest.name == f"iteration-00000{last - 1}.ckpt"
     cut_back(folder, last - 1)
@@ -358,9 +357,14 @@ def test_a_new_metric_adds_a_column(tmp_path):
 def test_a_replaced_file_is_the_old_or_the_new_one(tmp_path):
     path = tmp_path / "x"
     path.write_text("old")
-    with pytest.raises(Killed), replacing(path) as file:
-        file.write(b"ne")
-        raise Killed
+
+    def half() -> None:
+        with replacing(path) as file:
+            file.write(b"ne")
+            raise Killed
+
+    with pytest.raises(Killed):
+        half()
     assert path.read_text() == "old"
     with replacing(path) as file:
         file.write(b"new")

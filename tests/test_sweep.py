@@ -199,7 +199,9 @@ def test_the_final_evaluation_is_the_one_after_the_last_iteration(tmp_path: Path
     assert "hollow" not in found  # no run has it
 
 
-def test_an_interrupted_sweep_leaves_no_process_and_a_running_one_is_not_doubled(program: list[str], tmp_path: Path) -> None:
+def test_an_interrupted_sweep_leaves_no_process_and_a_running_one_is_not_doubled(
+    program: list[str], tmp_path: Path
+) -> None:
     grid = Grid(tmp_path / "sweep", ["rlvr"], [0], ["--iterations", "2", "--slow", "1"])
     first = Processes(grid.runs, grid.flags, 1, program)
     first.advance()
