@@ -58,7 +58,7 @@ def test_finished_batches_are_verified_while_others_are_generated(policy):
     sampler = Sampler(policy=policy, engine=Watching(batch_size=4), verifier=verifier)
     sampled = sampler.sample(PROBLEMS, Sampling(6, 4), seed=0)
     assert len(verifier.asked) >= 2, "what is final is judged while others are generated"
-    assert verifier.threads == {"verify_0"}
+    assert verifier.threads == {"verify"}
     assert verified_before_the_end[-1] >= 1
     alone = [LetterVerifier().verify([r.completion.text], [r.problem])[0] for r in sampled.rollouts]
     assert [r.verdict for r in sampled.rollouts] == alone
@@ -102,7 +102,9 @@ def collect(policy, useful, max_resampling_rounds, objective=None):
         asked.append((attempt, count))
         return FRESH[2 * (attempt - 1) :][:count]
 
-    collector = make(policy, objective or RLVR(), engine=speaking_of(useful), max_resampling_rounds=max_resampling_rounds)
+    collector = make(
+        policy, objective or RLVR(), engine=speaking_of(useful), max_resampling_rounds=max_resampling_rounds
+    )
     return collector.collect(PROBLEMS, 0, 0, replacements=replacements), asked
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from rlsd_pl.teachers import Teacher
 from rlsd_pl.types import (
     ContrastScores,
     DistillationPrompts,
+    Message,
     PaddedTokens,
     Rollout,
     RolloutBatch,
@@ -25,6 +27,8 @@ from rlsd_pl.types import (
     present,
 )
 from rlsd_pl.verifiers.base import Verifier
+
+log = logging.getLogger(__name__)
 
 Groups = Sequence[Sequence[Rollout]]
 
@@ -39,6 +43,7 @@ class Scorer:
         temperature: of sampling.
         contrast: rejected contexts, for objectives that need ``Signal.CONTRAST``.
         reference: the reference policy, for objectives that need ``Signal.REFERENCE``.
+        max_prompt_tokens: a longer teacher's prompt is not scored: the completion counts as without a context.
         batch_size: completions per forward.
         forward_context: precision context for forwards outside the training step.
     """
@@ -50,6 +55,7 @@ class Scorer:
     temperature: float
     contrast: Context | None = None
     reference: Teacher | None = None
+    max_prompt_tokens: int | None = None
     batch_size: int = 64
     forward_context: Callable[[], AbstractContextManager[object]] = nullcontext
 
@@ -96,14 +102,27 @@ class Scorer:
     def _prompts_with(
         self, context: Context, texts: Sequence[str | None], groups: Groups
     ) -> tuple[PaddedTokens, Tensor]:
-        encoded = []
-        for text, rollout in zip(texts, (rollout for group in groups for rollout in group), strict=True):
+        rollouts = [rollout for group in groups for rollout in group]
+        encoded, shown = [], []
+        for text, rollout in zip(texts, rollouts, strict=True):
             messages = student_messages(rollout.problem, self.verifier)
-            if text is not None:
-                messages = context.messages(replace(rollout.problem, messages=messages), text)
-            encoded.append(self.policy.encode(messages))
-        shown = torch.tensor([text is not None for text in texts])
-        return PaddedTokens.prompts(encoded, self.policy.pad_id), shown
+            ids = None if text is None else self._teacher_prompt(context, rollout, messages, text)
+            encoded.append(self.policy.encode(messages) if ids is None else ids)
+            shown.append(ids is not None)
+        if too_long := sum(text is not None for text in texts) - sum(shown):
+            log.warning(
+                "%d of %d teacher prompts are longer than %d tokens; these completions count as without a context "
+                "(rollout/no_context). Shorten the context, or set data.max_teacher_prompt_tokens.",
+                too_long, len(texts), self.max_prompt_tokens,
+            )  # fmt: skip
+        return PaddedTokens.prompts(encoded, self.policy.pad_id), torch.tensor(shown)
+
+    def _teacher_prompt(
+        self, context: Context, rollout: Rollout, messages: list[Message], text: str
+    ) -> list[int] | None:
+        """Token ids of (x, r); ``None`` if they are too many."""
+        ids = self.policy.encode(context.messages(replace(rollout.problem, messages=messages), text))
+        return ids if self.max_prompt_tokens is None or len(ids) <= self.max_prompt_tokens else None
 
     def _contrast_scores(self, batch: RolloutBatch, groups: Groups) -> ContrastScores:
         """Absent contexts are scored too: under FSDP all processes have to run the same number of forwards."""

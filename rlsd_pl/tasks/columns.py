@@ -10,12 +10,18 @@ from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import SandboxedEnvironment
 
 from rlsd_pl.errors import SetupError
+from rlsd_pl.tasks.values import text_of
 
 FOLDER = "folder"
 """Variable of every template: the folder that the table lies in."""
 
 # A preset may come from someone else: its templates reach the row and nothing of Python.
-_ENVIRONMENT = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
+_ENVIRONMENT = SandboxedEnvironment(
+    undefined=StrictUndefined,
+    autoescape=False,
+    keep_trailing_newline=True,
+    finalize=lambda value: value if isinstance(value, StrictUndefined) else text_of(value),
+)
 
 
 class Cell:
@@ -39,6 +45,11 @@ class Cell:
                 raise SetupError(f"Got the template {source!r}; expected Jinja2: {error}.") from None
             self._template = _ENVIRONMENT.from_string(source)
 
+    @property
+    def is_column(self) -> bool:
+        """Whether it is a column as it stands."""
+        return self._template is None
+
     def value(self, row: Mapping[str, Any], folder: str) -> Any:
         """The column's value, of whatever type, or the rendered text."""
         return row[self.source] if self._template is None else self._template.render({FOLDER: folder, **row})
@@ -49,9 +60,20 @@ def cells(sources: Mapping[str, str] | None) -> dict[str, Cell]:
     return {name: Cell(source) for name, source in (sources or {}).items()}
 
 
+def is_blank(value: Any) -> bool:
+    """True for nothing, white space, and an empty list or object."""
+    return value in ([], {}) or not text_of(value).strip()
+
+
 def matches(row: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
-    """True if every named column has the wanted value, or one of a list of them."""
-    return all(row[name] in (wanted if _is_list(wanted) else [wanted]) for name, wanted in where.items())
+    """True if every named column has the wanted value, or one of a list of them; ``7`` and ``"7"`` are the same."""
+    return all(
+        any(
+            row[name] == each or text_of(row[name]) == text_of(each)
+            for each in (wanted if _is_list(wanted) else [wanted])
+        )
+        for name, wanted in where.items()
+    )
 
 
 def _is_list(value: Any) -> bool:
