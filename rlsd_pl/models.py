@@ -140,14 +140,20 @@ def _check_chat_template(name_or_path: str, tokenizer: PreTrainedTokenizerBase, 
             "instruction-tuned model, or set `chat_template` in its tokenizer_config.json."
         )
 
-    def render(text: str) -> Any:
+    def render(text: str) -> str:
         chat = [{"role": "user", "content": text}]
-        return tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False, **kwargs)
+        return cast(str, tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False, **kwargs))
 
     if _loaded(name_or_path, "chat template", lambda: render("Name a river.")) == render("Add 7 and 5."):
         raise SetupError(
             f"The chat template of {name_or_path!r} renders two different messages alike, so the model would not see "
             "the problem. Correct `chat_template` in its tokenizer_config.json."
+        )
+    # Without tokenizer.json transformers make an empty tokenizer of the architecture's class.
+    if not tokenizer.encode("Add 7 and 5.", add_special_tokens=False):
+        raise SetupError(
+            f"The tokenizer of {name_or_path!r} knows no token of a plain sentence. Expected a vocabulary, in "
+            "tokenizer.json or the older files; download the folder again."
         )
 
 
