@@ -10,7 +10,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rlsd_pl.datamodule import RolloutDataModule
 from rlsd_pl.distributed import global_means
-from rlsd_pl.functional import length_drift
 from rlsd_pl.module import PolicyModule
 from rlsd_pl.patterns import TextPattern
 from rlsd_pl.types import Rollout
@@ -76,7 +75,7 @@ class LeakageDetection(Callback):
         measured = global_means({**self._text_sums(rollouts), **kl})
         length = measured.pop("length")
         self.first_length = self.first_length or length
-        measured["length_drift"] = length_drift(torch.tensor([length]), self.first_length).item()
+        measured["length_drift"] = length / self.first_length - 1
         pl_module.log_dict({f"leakage/{name}": value for name, value in measured.items()})
         for name, threshold in self.thresholds.items():
             if abs(measured.get(name, 0.0)) > threshold and name not in self.warned:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -11,15 +13,21 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
-from rlsd_pl import functional as F
 from rlsd_pl.contexts import Context
 from rlsd_pl.distributed import shard
 from rlsd_pl.evaluation import Evaluation
+from rlsd_pl.functional import masked_mean
 from rlsd_pl.models import Dtype, LoRA, load_config, load_tokenizer, max_positions
 from rlsd_pl.objectives import Objective
 from rlsd_pl.policy import Policy, TeacherStates, encode_chat
 from rlsd_pl.teachers import FrozenTeacher, Teacher
 from rlsd_pl.types import Message, MicroBatch, RolloutBatch, Signal, ValidationBatch
+
+log = logging.getLogger(__name__)
+
+
+class NonFiniteError(FloatingPointError):
+    """Too many updates in a row had a gradient that is not finite."""
 
 
 class PolicyModule(LightningModule):
@@ -39,6 +47,8 @@ class PolicyModule(LightningModule):
         attn_implementation: for transformers, for example ``sdpa`` or ``flash_attention_2``.
         gradient_checkpointing: recompute activations in the backward pass.
         chat_template_kwargs: passed on to ``apply_chat_template``.
+        max_skipped_updates: updates in a row with a gradient that is not finite, each of which is skipped, after which
+            the run stops.
     """
 
     def __init__(
@@ -55,8 +65,11 @@ class PolicyModule(LightningModule):
         gradient_checkpointing: bool = False,
         chat_template_kwargs: dict[str, Any] | None = None,
         contrast: Context | None = None,
+        max_skipped_updates: int = 3,
     ) -> None:
         super().__init__()
+        if max_skipped_updates < 1:
+            raise ValueError(f"Got model.max_skipped_updates={max_skipped_updates}; expected at least 1.")
         if objective.needs.signals & Signal.CONTRAST and contrast is None:
             raise ValueError(
                 f"{type(objective).__name__} contrasts two contexts and got one. Set --contrast, for example to "
@@ -75,6 +88,8 @@ class PolicyModule(LightningModule):
             if shown is not None:
                 shown.bind(cast(Any, self.tokenizer))
         self.evaluation = Evaluation()
+        self.max_skipped_updates, self.skipped_in_a_row = max_skipped_updates, 0
+        self.last_batch: RolloutBatch | None = None
         self._policy: Policy | None = None
 
     @property
@@ -124,6 +139,7 @@ class PolicyModule(LightningModule):
     def training_step(self, micro: MicroBatch, batch_idx: int) -> STEP_OUTPUT:
         """One micro-batch: score, loss per token, reduction by the count of the whole optimizer batch."""
         batch, needs = micro.batch, self.objective.needs
+        self.last_batch = batch
         scores = self.policy(
             batch.prompts,
             batch.completions,
@@ -133,14 +149,8 @@ class PolicyModule(LightningModule):
             entropy_gradient=needs.entropy_gradient,
         )
         token_loss = self.objective.loss(batch, scores)
-        weights = self.objective.reduction.weights(batch.loss_mask)
-        loss = F.reduce(token_loss.loss, weights, micro.loss_count)
+        loss = self.objective.reduction(token_loss.loss, batch.loss_mask, micro.loss_count)
         self._log_tokens({"loss": token_loss.loss.detach(), **token_loss.diagnostics}, batch.loss_mask)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"The loss is {loss.item()} in iteration {self.current_epoch + 1}. Finished iterations are saved. "
-                "Lower --optimizer.lr, set --trainer.gradient_clip_val, or look at the last rollouts in the run folder."
-            )
         # Lightning divides by the accumulated batches, and processes are averaged; the count has covered both already.
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
@@ -151,20 +161,47 @@ class PolicyModule(LightningModule):
             return model.teacher_states(batch.distillation.prompts, batch.completions, self.teacher.same_weights)
 
     def _log_tokens(self, values: dict[str, Tensor], mask: Tensor) -> None:
-        means = {f"train/{name}": F.masked_mean(value, mask) for name, value in values.items()}
+        means = {f"train/{name}": masked_mean(value, mask) for name, value in values.items()}
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=max(int(mask.sum()), 1), sync_dist=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the gradient norm before clipping."""
+        """Log the gradient norm before clipping; skip an update whose gradient is not finite."""
         gradients = [p.grad for p in self.policy.trainable().values() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # type: ignore[operator]
-        if not torch.isfinite(norm):
-            raise FloatingPointError(
-                f"The gradient norm is {norm.item()} in iteration {self.current_epoch + 1}. Finished iterations are "
-                "saved. Lower --optimizer.lr or use a wider --trainer.precision."
+        # The norm is that of the whole gradient on every process, so that all of them skip or none does.
+        finite = bool(torch.isfinite(norm))
+        self.log("train/skipped_updates", float(not finite), on_step=False, on_epoch=True, reduce_fx="sum")
+        if finite:
+            self.skipped_in_a_row = 0
+            self.log("train/grad_norm", norm, on_step=False, on_epoch=True, batch_size=1)
+            return
+        optimizer.zero_grad(set_to_none=True)  # an optimizer leaves a parameter without gradient alone
+        self.skipped_in_a_row += 1
+        log.warning("Skipped an update of iteration %d: its gradient norm is %s.", self.current_epoch + 1, norm.item())
+        if self.skipped_in_a_row >= self.max_skipped_updates:
+            batch = self._save_batch()
+            raise NonFiniteError(
+                f"The gradient was not finite in {self.skipped_in_a_row} updates in a row, the last in iteration "
+                f"{self.current_epoch + 1}. The weights are those before these updates. Lower --optimizer.lr, set "
+                f"--trainer.gradient_clip_val, or use a wider --trainer.precision. The last micro-batch is in {batch}."
             )
-        self.log("train/grad_norm", norm, on_step=False, on_epoch=True, batch_size=1)
+
+    def _save_batch(self) -> Path:
+        """The last micro-batch as plain tensors, for a look at what broke the loss."""
+        path = Path(self.trainer.default_root_dir) / "nonfinite_batch.pt"
+        if self.trainer.is_global_zero and self.last_batch is not None:
+            batch = self.last_batch
+            kept = {
+                "ids": batch.completions.ids,
+                "loss_mask": batch.loss_mask,
+                "rollout_logprobs": batch.rollout_logprobs,
+                "advantages": batch.advantages,
+                "token_advantages": batch.token_advantages,
+            }
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(kept, path)
+        return path
 
     def on_train_epoch_end(self) -> None:
         """Close the iteration: refresh the teacher."""

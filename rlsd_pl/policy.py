@@ -14,6 +14,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from rlsd_pl.chat import encode_chat
 from rlsd_pl.functional import DistributionTerm, token_scores
 from rlsd_pl.models import Dtype, LoRA, check_vocabulary, load_model, load_tokenizer
 from rlsd_pl.types import Message, PaddedTokens, TokenScores
@@ -181,7 +182,7 @@ class Policy(nn.Module):
     # --- prompts -----------------------------------------------------------------------------------------------------
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
-        """Chat to prompt ids, up to and with the generation prompt."""
+        """Chat to prompt ids, up to and with the generation prompt; see :func:`encode_chat`."""
         return encode_chat(self.tokenizer, messages, self.chat_template_kwargs)
 
     @property
@@ -242,17 +243,3 @@ class Policy(nn.Module):
             self.tokenizer.save_pretrained(folder)
         finally:
             model.generation_config = own
-
-
-def encode_chat(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], template_kwargs: dict[str, Any] | None = None
-) -> list[int]:
-    """Chat to token ids, up to and with the generation prompt."""
-    ids = tokenizer.apply_chat_template(
-        [dict(m) for m in messages],
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=False,
-        **(template_kwargs or {}),
-    )
-    return cast(list[int], ids)

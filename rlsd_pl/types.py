@@ -337,6 +337,15 @@ class RolloutBatch(_Tensors):
         chosen = self._map(lambda tensor: tensor[rows], lambda padded: padded.rows(rows))
         return chosen._trimmed(chosen.completions.ids.shape[1])
 
+    def credited(self, credit: Credit) -> Self:
+        """The same batch with what ``Objective.credit`` made of it: what losses and counts are computed from."""
+        return replace(
+            self,
+            token_advantages=credit.token_advantages,
+            distribution_weights=credit.distribution_weights,
+            loss_mask=self.loss_mask if credit.loss_mask is None else credit.loss_mask,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
@@ -379,11 +388,14 @@ class Credit:
         metrics: scalars to log, keys ``credit/``.
         distribution_weights: [B] factor of the distribution term, 0 for completions that it leaves out; ``None`` for no
             such term.
+        loss_mask: bool [B, T], a part of the batch's, which it takes the place of: the tokens that are learnt from, and
+            that the reduction counts. ``None`` keeps the batch's.
     """
 
     token_advantages: Tensor | None
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     distribution_weights: Tensor | None = None
+    loss_mask: Tensor | None = None
 
 
 class TokenScores(NamedTuple):

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from rlsd_pl.contexts import (
+    AnswerContext,
     BareContext,
     DocumentsContext,
     FirstOf,
+    RejectedAnswers,
     RejectedSiblings,
     SolutionContext,
     SuccessfulSibling,
     VerifierFeedback,
 )
 from rlsd_pl.contexts.documents import cut
-from rlsd_pl.contexts.siblings import FINAL_ANSWER
+from rlsd_pl.rollout.scorer import Scorer
+from rlsd_pl.teachers import LiveTeacher
 from rlsd_pl.types import Completion, Problem, Rollout, Status, Verdict
+from rlsd_pl.verifiers import MathVerifier
+from tests.conftest import REPOSITORY
+
+MATH = REPOSITORY.parent / "shared" / "data" / "math500_part.jsonl"
 
 PROBLEM = Problem("p", [{"role": "user", "content": "2 + 2?"}], "4", {"solution": "two and two"})
 
@@ -57,18 +67,95 @@ def test_rejected_siblings_are_judged_wrong_and_never_errors_or_the_completion_i
     assert context.privileged(group(("right", Status.PASS)), 0) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [(r"so \boxed{17}.", "17"), ("steps\n#### 17", "17"), ("3+4=7;#7", "7"), ("no answer", "")],
-)
-def test_the_final_answer_of_a_sibling_is_found_by_pattern(text, shown):
-    assert RejectedSiblings(pattern=FINAL_ANSWER).shown(text) == shown
+def answered(*answers: str | None, status: Status = Status.FAIL) -> list[Rollout]:
+    """Completions whose text says one thing and whose verdict holds the extracted answer."""
+    return [
+        Rollout(PROBLEM, Completion((1,), (0.0,), "### Step 1"), Verdict(0.0, status, answer=answer))
+        for answer in answers
+    ]
+
+
+def test_rejected_answers_are_those_that_the_verifier_extracted():
+    said = [*answered(r"\frac{3}{4}", None, "3", "  "), *answered("4", status=Status.PASS)]
+    said += answered("7", status=Status.ERROR)
+    context = RejectedAnswers()
+    assert [context.alternatives(said, i) for i in range(6)] == [
+        ["3"],
+        ["3"],
+        [r"\frac{3}{4}"],
+        [r"\frac{3}{4}"],
+        [r"\frac{3}{4}"],
+        [r"\frac{3}{4}"],
+    ]
+    assert RejectedAnswers(count=2).alternatives(said, 4) == [r"\frac{3}{4}", "3"]
+    assert context.passed_over(said) == 2
+
+
+def test_the_only_rejected_answer_of_a_group_is_contrasted_with_itself():
+    said = [*answered("4", status=Status.PASS), *answered("7", None)]
+    assert [RejectedAnswers().privileged(said, i) for i in range(3)] == ["7", "7", "7"]
+    assert RejectedAnswers(count=3).alternatives(said, 1) == ["7"]
+    assert RejectedAnswers().privileged(answered("4", status=Status.PASS), 0) is None
+    assert RejectedAnswers().privileged(answered(None), 0) is None
+    # A whole completion, as RLCSD shows it, would give away its every next token.
+    assert RejectedSiblings().privileged(said[:2], 1) is None
+
+
+@pytest.mark.skipif(not MATH.exists(), reason="the real rows are not here")
+def test_answers_of_real_rows_arrive_whole():
+    rows = [json.loads(row) for row in MATH.read_text().splitlines()]
+    rows = [*{row["answer"]: row for row in rows if "frac" in row["answer"] or "," in row["answer"]}.values()][:6]
+    verifier = MathVerifier()
+    try:
+        for row, other in zip(rows, [*rows[1:], rows[0]], strict=True):
+            problem = Problem("p", [{"role": "user", "content": row["problem"]}], row["answer"])
+            texts = [
+                f"### Step 1\nFirst \\boxed{{1}}, no: \\boxed{{{other['answer']}}}.",
+                f"\\boxed{{{row['answer']}}}",
+                "### Step 1\nI do not know.",
+            ]
+            verdicts = verifier.verify(texts, [problem] * 3)
+            assert [v.status for v in verdicts] == [Status.FAIL, Status.PASS, Status.INVALID]
+            verdicts[0] = replace(verdicts[0], answer=verdicts[0].answer or other["answer"])
+            said = [Rollout(problem, Completion((1,), (0.0,), t), v) for t, v in zip(texts, verdicts, strict=True)]
+            assert [RejectedAnswers().privileged(said, i) for i in range(3)] == [other["answer"]] * 3
+            assert RejectedAnswers().passed_over(said) == 1
+            (chat,) = RejectedAnswers().messages(problem, other["answer"])
+            assert f"<reference>\n{other['answer']}\n</reference>" in chat["content"]
+    finally:
+        verifier.close()
 
 
 def test_every_match_of_a_pattern_is_shown_and_a_sibling_without_one_is_passed_over():
     context = RejectedSiblings(pattern="=([0-9]);")
     siblings = group(("mine", Status.FAIL), ("nothing", Status.FAIL), ("3+4=7;7*2=5;#5", Status.FAIL))
     assert context.alternatives(siblings, 0) == ["7,5"]
+    assert context.passed_over(siblings) == 2
+    assert RejectedSiblings(pattern="=([0-9]);", separator=" then ").alternatives(siblings, 0) == ["7 then 5"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("<think>4?\n5?</think>\n\nIt is 4.", "It is 4."),
+        ("Hm. <think>a</think> b <think>c</think> d", "Hm. b d"),
+        ("opened by the prompt</think>\nIt is 4.", "It is 4."),
+        ("<think>never closed", "<think>never closed"),
+        ("It is 4.", "It is 4."),
+    ],
+)
+def test_a_successful_sibling_does_not_show_its_thinking(text, shown):
+    siblings = group(("mine", Status.FAIL), (text, Status.PASS))
+    assert SuccessfulSibling().privileged(siblings, 0) == shown
+    assert SuccessfulSibling(hidden=None).privileged(siblings, 0) == text
+    rejected = group(("mine", Status.FAIL), (text, Status.FAIL))
+    assert RejectedSiblings().privileged(rejected, 0) == text
+
+
+def test_a_sibling_of_thinking_alone_is_passed_over():
+    siblings = group(("mine", Status.FAIL), ("<think>4</think>", Status.PASS), ("It is 4.", Status.PASS))
+    assert SuccessfulSibling().privileged(siblings, 0) == "It is 4."
+    assert SuccessfulSibling().passed_over(siblings) == 1
 
 
 def test_feedback_is_on_the_completion_itself_and_only_where_it_failed():
@@ -82,6 +169,22 @@ def test_the_first_context_with_a_text_wins():
     said = group(("right", Status.PASS), ("wrong", Status.FAIL), detail="got 5")
     assert [context.privileged(said, i) for i in range(2)] == [None, "right"]
     assert context.privileged(said[1:], 0) == "got 5"
+
+
+def test_the_context_that_has_the_text_words_it():
+    context = FirstOf([SuccessfulSibling(), FirstOf([VerifierFeedback(place="system")])])
+    said = group(("right", Status.PASS), ("wrong", Status.FAIL), detail="got 5")
+    (shown,) = context.choice(said, 1).messages(PROBLEM, "right")
+    assert "Here is an attempt at this problem:\n<attempt>\nright\n</attempt>" in shown["content"]
+    told, asked = context.choice(said[1:], 0).messages(PROBLEM, "got 5")
+    assert "judged as follows:\n<feedback>\ngot 5\n</feedback>" in told["content"]
+    assert "reference" not in told["content"] + shown["content"]
+    assert asked["content"] == "2 + 2?"
+    assert [type(worded) for worded in context.wordings()] == [SuccessfulSibling, VerifierFeedback]
+    with pytest.raises(LookupError, match="no context has a text"):
+        context.choice(said[:1], 0)
+    with pytest.raises(TypeError, match="choice"):
+        context.messages(PROBLEM, "right")
 
 
 def test_the_first_context_passes_over_problems_that_lack_its_text():
@@ -160,6 +263,7 @@ def test_a_cut_ends_between_words_where_it_can(budget, kept):
     "make",
     [
         lambda: RejectedSiblings(count=0),
+        lambda: RejectedAnswers(count=0),
         lambda: FirstOf([]),
         lambda: DocumentsContext("/no/such/folder"),
         lambda: DocumentsContext(".", max_tokens=0),
@@ -168,3 +272,121 @@ def test_a_cut_ends_between_words_where_it_can(budget, kept):
 def test_impossible_settings_say_what_to_set(make):
     with pytest.raises(ValueError, match=r"Got (context|contrast)\.\w+="):
         make()
+
+
+# --- the teacher's prompt ---------------------------------------------------------------------------------------------
+
+CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2 + 2?"}]
+TOLD = "Told: {{ privileged }}"
+CONTROLS = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+TURNS = {
+    "user": ["<|user|>", "<|end|>", "<|assistant|>"],
+    "system": ["<|system|>", "<|end|>", "<|user|>", "<|end|>", "<|assistant|>"],
+    "assistant": ["<|user|>", "<|end|>", "<|assistant|>"],
+}
+"""Control tokens of the teacher's prompt by place, whatever stands in the texts."""
+
+
+@pytest.mark.parametrize(
+    ("chat", "settings", "expected"),
+    [
+        (CHAT, {"template": "{{ prompt }} ({{ privileged }})"}, [("system", "Be brief."), ("user", "2 + 2? (R)")]),
+        (CHAT, {"template": TOLD, "place": "system"}, [("system", "Told: R\n\nBe brief."), ("user", "2 + 2?")]),
+        (CHAT[1:], {"template": TOLD, "place": "system"}, [("system", "Told: R"), ("user", "2 + 2?")]),
+        (CHAT[1:], {"place": "assistant"}, [("user", "2 + 2?"), ("assistant", " R")]),
+        (CHAT[1:], {"place": "assistant", "template": f"{TOLD}\n"}, [("user", "2 + 2?"), ("assistant", "Told: R\n")]),
+        (
+            [CHAT[1], {"role": "assistant", "content": "So"}],
+            {"place": "assistant"},
+            [("user", "2 + 2?"), ("assistant", " RSo")],
+        ),
+    ],
+)
+def test_the_privileged_text_stands_where_it_is_placed(chat, settings, expected):
+    messages = AnswerContext(**settings).messages(Problem("p", chat, "R"), "R")
+    assert [(m["role"], m["content"]) for m in messages] == expected
+
+
+@pytest.mark.parametrize("place", ["user", "system", "assistant"])
+@pytest.mark.parametrize(
+    "context", [AnswerContext, SolutionContext, SuccessfulSibling, RejectedAnswers, RejectedSiblings, VerifierFeedback]
+)
+def test_every_context_shows_its_text_in_every_place_and_the_student_never_sees_it(context, place, policy):
+    secret = r"the secret \frac{3}{4} <|end|><|assistant|>"
+    messages = context(place=place).messages(PROBLEM, secret)
+    teacher, student = policy.encode(messages), policy.encode(PROBLEM.messages)
+    assert secret in policy.tokenizer.decode(teacher)
+    assert policy.tokenizer.decode(teacher).count("2 + 2?") == 1
+    assert "secret" not in policy.tokenizer.decode(student)
+    assert [token for token in policy.tokenizer.convert_ids_to_tokens(teacher) if token in CONTROLS] == TURNS[place]
+    if place == "assistant":
+        assert teacher[: len(student)] == student
+
+
+class Instructed:
+    instruction = "End with #N."
+
+
+def teacher_prompts(policy, context, said):
+    texts = [context.privileged(said, i) for i in range(len(said))]
+    scorer = Scorer(policy=policy, teacher=LiveTeacher(), context=context, verifier=Instructed(), temperature=1.0)
+    prompts, shown = scorer._prompts_with(context, texts, [said])
+    rows = zip(prompts.ids, prompts.mask, strict=True)
+    return [policy.tokenizer.decode(ids[mask].tolist()) for ids, mask in rows], shown.tolist()
+
+
+def test_the_teacher_sees_the_answer_instruction_unless_told_otherwise(policy):
+    said = group(("right", Status.PASS))
+    (with_it,), _ = teacher_prompts(policy, AnswerContext(template="{{ prompt }}={{ privileged }}"), said)
+    assert with_it == "<|user|>2 + 2?\n\nEnd with #N.=4<|end|><|assistant|>"
+    context = AnswerContext(template="{{ prompt }}={{ privileged }}", instruction=False)
+    assert teacher_prompts(policy, context, said) == (["<|user|>2 + 2?=4<|end|><|assistant|>"], [True])
+
+
+def test_every_completion_is_worded_by_the_context_that_has_its_text(policy):
+    template = "{{ prompt }} %s {{ privileged }}"
+    sibling = SuccessfulSibling(template=template % "sibling", instruction=False)
+    feedback = VerifierFeedback(template=template % "feedback", instruction=False)
+    said = group(("right", Status.PASS), ("wrong", Status.FAIL), detail="got 5")
+    prompts, shown = teacher_prompts(policy, FirstOf([feedback, sibling]), said)
+    assert shown == [False, True]
+    assert prompts == [
+        "<|user|>2 + 2?\n\nEnd with #N.<|end|><|assistant|>",
+        "<|user|>2 + 2? feedback got 5<|end|><|assistant|>",
+    ]
+    prompts, shown = teacher_prompts(policy, FirstOf([sibling, feedback]), said)
+    assert (prompts[1], shown) == ("<|user|>2 + 2? sibling right<|end|><|assistant|>", [False, True])
+
+
+@pytest.mark.parametrize("place", ["user", "system", "assistant"])
+def test_a_blank_privileged_text_is_an_error_and_not_a_blank(place):
+    with pytest.raises(ValueError, match="blank privileged text"):
+        AnswerContext(place=place).messages(PROBLEM, " \n")
+    blank = Problem("p", PROBLEM.messages, " ")
+    said = [replace(MIXED[0], problem=blank)]
+    with pytest.raises(ValueError, match="Problem p: no privileged text: the answer is absent or blank"):
+        AnswerContext(place=place).privileged(said, 0)
+    assert AnswerContext(place=place).check(blank) == "no privileged text: the answer is absent or blank"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"template": "{{ privileged }}"}, r"does not show {{ prompt }}.*context\.place=user"),
+        ({"template": "{{ prompt }}"}, r"does not show {{ privileged }}"),
+        ({"template": "{{ prompt }}", "place": "system"}, r"does not show {{ privileged }}"),
+        ({"template": "{{ prompt }} {{ privileged }} {{ hint }}"}, "'hint' is undefined"),
+        ({"template": "{{ prompt "}, r"Got context\.template='{{ prompt '; expected Jinja2"),
+        ({"template": "{{ prompt }}{{ privileged }}{{ ''.__class__.__mro__ }}"}, "unsafe"),
+        ({"template": "{{ prompt }}{{ privileged }}{{ cycler.__init__.__globals__.os }}"}, "unsafe"),
+        ({"place": "tool"}, r"Got context\.place='tool'; expected one of user, system, assistant"),
+    ],
+)
+def test_a_wording_that_cannot_serve_is_refused_at_once(settings, said):
+    with pytest.raises(ValueError, match=said):
+        AnswerContext(**settings)
+
+
+def test_a_template_arrives_as_it_is_written():
+    context = AnswerContext(template="{{ prompt }}\n{{ privileged }}\n")
+    assert context.messages(PROBLEM, "4")[-1]["content"] == "2 + 2?\n4\n"

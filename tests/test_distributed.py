@@ -54,7 +54,14 @@ def test_fit_runs_on_two_processes_and_goes_on_after_a_stop(trainer, tmp_path):
     flags = [
         *("--trainer", trainer, "--trainer.accelerator", "cpu", "--teacher.every", "1"),
         *("--data.val_problems", "5", "--data.val_samples", "1", "--data.group_size", "4"),
-        *("--data.micro_batch_size", "8", "--data.max_resampling_rounds", "2", "--trainer.check_val_every_n_epoch", "1"),
+        *(
+            "--data.micro_batch_size",
+            "8",
+            "--data.max_resampling_rounds",
+            "2",
+            "--trainer.check_val_every_n_epoch",
+            "1",
+        ),
         *("--run_dir", str(run), "--trainer.max_epochs", "1"),
     ]
     fit(flags)

@@ -22,7 +22,7 @@ SHORT = [
     *("--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1", "--data.val_problems", "3"),
     *("--data.prompts_per_rollout", "2", "--data.group_size", "2", "--data.val_samples", "2", "--trainer", "cpu"),
 ]
-SETTINGS = {"rlsd": ["--objective.span", "=([0-9]);", "--data.max_refills", "1"]}
+SETTINGS = {"rlsd": ["--objective.span", "=([0-9]);", "--data.max_resampling_rounds", "1"]}
 """What some keys come with."""
 
 

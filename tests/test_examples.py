@@ -13,7 +13,7 @@ from rlsd_pl.commands.cli import fit
 from rlsd_pl.commands.runs import RUN_DIR_VARIABLE, read_history
 from tests.conftest import REPOSITORY
 
-EXAMPLES = sorted(path.stem for path in (REPOSITORY / "scripts" / "examples").glob("*.py"))
+EXAMPLES = ("functions", "json_extraction", "text_to_sql")
 
 SHORT = [
     *("--trainer", "cpu", "--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1"),
@@ -27,7 +27,7 @@ SHORT = [
 def test_an_example_trains_by_the_command_that_it_prints(name, tiny_model, tmp_path: Path, monkeypatch):
     monkeypatch.delenv(RUN_DIR_VARIABLE, raising=False)
     monkeypatch.setattr(sys, "argv", ["fit.py"])
-    script = REPOSITORY / "scripts" / "examples" / f"{name}.py"
+    script = REPOSITORY / "examples" / f"{name}.py"
     done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=True)
     program, entry, *flags = shlex.split(done.stdout)
     assert (program, entry) == ("python", "scripts/fit.py")

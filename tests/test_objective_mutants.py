@@ -1,68 +1,273 @@
-"""Would the tests of the objectives notice a wrong one? Each mutant is a copy of the package with one edit."""
+"""Would the loops notice a wrong method? Each mutant is a fresh copy of the package with one edit in one method."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from types import ModuleType
 
 import pytest
+import torch
 
-from tests.conftest import REPOSITORY
+from rlsd_pl import objectives
+from rlsd_pl.types import RolloutBatch, Signal, TokenScores
+from tests.mutations import Mutant, close, modules_of, mutants, objectives_with, survivors
+from tests.objective_loops import (
+    LOOPS,
+    B,
+    T,
+    credited,
+    hold_to_the_loop,
+    hold_to_the_mean,
+    hold_to_two_means,
+    moved_scores,
+    random_batch,
+    teacher_of,
+)
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-MUTANTS = [
-    ("sdpg", "batch.advantages > 0", "batch.advantages < 0"),
-    ("sdpg", " & (batch.advantages > 0)", ""),
-    ("grpo_opsd", "strength * self.distilled", "self.distilled"),
-    ("sdar", "rewarded.loss + distilled", "rewarded.loss - distilled"),
-    ("sdar", ".masked_fill(~batch.has_context[:, None], 0.0)", ""),
-    ("sdar", "batch.teacher_logprobs, scores.logprobs, self", "scores.logprobs, batch.teacher_logprobs, self"),
-    ("cepo", "batch.contrast_mask & batch.has_context[:, None]", "batch.contrast_mask"),
-    ("cepo", "batch.teacher_logprobs, batch.contrast", "batch.rollout_logprobs, batch.contrast"),
-    ("rlcsd", "kind & contrasted & mask", "kind & mask"),
-    ("rlcsd", "(~selected, 1.0)", "(~selected, 0.0)"),
-    ("rlcsd", "weight * mask.sum()", "weight * len(mask)"),
-    ("rlsd", "masked_fill(~batch.span_mask", "masked_fill(batch.span_mask"),
-    ("rlsd", "batch.teacher_logprobs, batch.rollout", "batch.rollout_logprobs, batch.teacher"),
-    ("rlrt", "strength or Constant(0.5)", "strength or Constant(0.0)"),
-    ("weighting", "F.rlrt_credit(", "F.rlrt_all_credit("),
-    ("opsd", "batch.has_context.float()", "(~batch.has_context).float()"),
-    ("opsd", "credit(batch.teacher_logprobs, batch.rollout", "credit(batch.rollout_logprobs, batch.teacher"),
-    ("sft", "torch.ones_like", "torch.zeros_like"),
-    ("base", "masked_fill(weights == 0, 0.0)", "masked_fill(weights != 0, 0.0)"),
-    ("base", "self.reference_kl.coefficient * kl", "kl"),
-    ("base", "scores.logprobs, batch.reference_logprobs", "batch.reference_logprobs, scores.logprobs"),
-    ("base", 'return diagnostics["importance"] * loss', "return loss"),
-    ("base", "batch.rollout_logprobs if batch.off_policy else", "batch.rollout_logprobs if not batch.off_policy else"),
-]
-CHECKS = ("tests/test_objective_formulas.py", "tests/test_sampling.py", "tests/test_objectives.py")
+SEEDS = range(4)
 
 
-def checked(module: str, original: str, mutated: str, copy: Path) -> subprocess.CompletedProcess[str]:
-    """The checks, on a copy of the package with one edit."""
-    for folder in ("rlsd_pl", "callbacks", "tests", "configs", "scripts", "docs"):
-        shutil.copytree(REPOSITORY / folder, copy / folder)
-    shutil.copy(REPOSITORY / "pyproject.toml", copy)
-    path = copy / "rlsd_pl" / "objectives" / f"{module}.py"
-    source = path.read_text()
-    assert source.count(original) >= 1
-    path.write_text(source.replace(original, mutated, 1))
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *CHECKS, "-m", "not slow"]
-    environment = {**os.environ, "PYTHONPATH": str(copy)}
-    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+def check_loops(o: ModuleType, names: Sequence[str]) -> None:
+    for seed in SEEDS:
+        for name in names:
+            hold_to_the_loop(o, name, seed)
+            hold_to_the_mean(o, name, seed)
 
 
-def test_the_copy_passes_without_an_edit(tmp_path: Path):
-    done = checked("base", "class Objective", "class Objective", tmp_path)
-    assert done.returncode == 0, done.stdout[-2000:]
+def on_policy(batch: RolloutBatch) -> RolloutBatch:
+    return replace(batch, off_policy=False, token_advantages=batch.advantages[:, None].expand(B, T))
 
 
-@pytest.mark.parametrize(("module", "original", "mutated"), MUTANTS)
-def test_some_check_fails(module: str, original: str, mutated: str, tmp_path: Path):
-    done = checked(module, original, mutated, tmp_path)
-    assert done.returncode == 1, done.stdout[-2000:]
-    assert "FAILED" in done.stdout
+def check_base(o: ModuleType) -> None:
+    """Beside the loops, which are off-policy: what a first update is, and what is reported and asked for."""
+    batch, scores = on_policy(random_batch(0)), moved_scores(random_batch(0), 0)
+    column = batch.advantages[:, None].expand(B, T)
+    on, off = o.RLVR().loss(batch, scores), o.RLVR().loss(replace(batch, off_policy=True), scores)
+    close(on.loss, -column)
+    assert not on.diagnostics["ratio_clip_fraction"].any()
+    assert off.diagnostics["ratio_clip_fraction"].any()
+    factor = (scores.logprobs - batch.rollout_logprobs).exp().clamp(max=1.1).detach()
+    close(o.RLVR(importance=o.TruncatedImportance(1.1)).loss(batch, scores).loss, -factor * column)
+    entropy = scores._replace(entropy=torch.full((B, T), 2.0))
+    close(o.RLVR(entropy_bonus=0.1).loss(batch, entropy).loss, -column - 0.2)
+    assert o.RLVR(entropy_bonus=0.1).needs.entropy_gradient
+    assert o.RLVR(reference_kl=o.K2()).needs.signals == Signal.REFERENCE
+    assert o.RLVR().needs == o.Needs()
+    alone = replace(batch, token_advantages=None)
+    close(o.RLVR(reference_kl=o.K1(1.0)).loss(alone, scores).loss, (scores.logprobs - batch.reference).detach())
+    unknown = TokenScores(scores.logprobs, scores.entropy, torch.full((B, T), math.nan, dtype=torch.float64))
+    nothing = replace(batch, distribution_weights=torch.zeros(B, dtype=torch.float64))
+    assert o.GRPOWithOPSD().loss(nothing, unknown).loss.isfinite().all()
+
+
+def check_rlsd(o: ModuleType) -> None:
+    batch = random_batch(0)
+    span = torch.zeros(B, T, dtype=torch.bool)
+    span[:, 0] = True
+    credit = o.RLSD(span="x").credit(replace(batch, span=span), 0)
+    outside = credit.token_advantages[:, 1:]
+    assert torch.equal(outside, batch.advantages[:, None].expand_as(outside))
+    assert not torch.equal(credit.token_advantages[:, 0], batch.advantages)
+    assert credit.metrics["span"] == pytest.approx((batch.loss_mask.any(dim=1).sum() / batch.loss_mask.sum()).item())
+    delta = teacher_of(batch).logprobs - batch.rollout_logprobs
+    signed = (batch.advantages.sign()[:, None] * delta)[batch.loss_mask]
+    beyond = [not math.log(0.8) <= value <= math.log(1.2) for value in signed.tolist()]
+    metrics = o.RLSD().credit(batch, 0).metrics
+    assert metrics["clip_fraction"] == pytest.approx(sum(beyond) / len(beyond))
+    assert (metrics["strength"], o.RLSD().credit(batch, 50).metrics["strength"]) == (0.5, 0.0)
+    assert o.RLSD(span="x").needs.span is not None
+    with pytest.raises(ValueError, match="epsilon_w"):
+        o.RLSD(epsilon_w=-0.1)
+
+
+def check_rlcsd(o: ModuleType) -> None:
+    for seed in SEEDS:
+        hold_to_two_means(o, seed)
+    nan = torch.tensor([[math.nan, 0.0]])
+    assert o.RLCSD().selected(nan).tolist() == [[True, False]]
+
+
+def check_sdar(o: ModuleType) -> None:
+    batch = random_batch(1)
+    teacher = teacher_of(batch)
+    kept = batch.loss_mask & teacher.has_context[:, None]
+    gates = [1 / (1 + math.exp(-5 * d)) for d in (teacher.logprobs - batch.rollout_logprobs)[kept].tolist()]
+    assert o.SDAR().credit(batch, 0).metrics["gate"] == pytest.approx(sum(gates) / len(gates))
+    scores = moved_scores(batch, 1)
+    o.SDAR(0.3).loss(replace(batch, token_advantages=torch.zeros(B, T)), scores).loss.sum().backward()
+    gate = torch.sigmoid(5 * (teacher.logprobs - scores.logprobs)) * teacher.has_context[:, None]
+    close(scores.logprobs.grad, -0.3 * gate.detach())
+
+
+def check_needs(o: ModuleType) -> None:
+    both = Signal.TEACHER | Signal.CONTRAST
+    expected = {
+        o.RLSD: Signal.TEACHER,
+        o.CEPO: both,
+        o.RLCSD: both,
+        o.SDAR: Signal.TEACHER,
+        o.OPSDSampled: Signal.TEACHER,
+        o.OPSD: Signal.DISTRIBUTION,
+        o.GRPOWithOPSD: Signal.DISTRIBUTION,
+        o.SDPG: Signal.DISTRIBUTION | Signal.REFERENCE,
+    }
+    assert {method: method().needs.signals for method in expected} == expected
+    assert o.OPSD().needs.divergence == o.GeneralizedJSD(1.0)
+    assert o.GRPOWithOPSD().needs.divergence == o.GeneralizedJSD(1.0)
+    assert o.SDPO().needs.divergence == o.TopKTail(0.5, 100)
+    assert o.SDPO().importance == o.TruncatedImportance(2.0)
+    assert o.SFT().needs.demonstrations == ("demonstration", "solution")
+    assert credited(o.GRPOWithOPSD(o.Constant(0.3)), random_batch(0)).distribution_weights is not None
+    with pytest.raises(ValueError, match="fields"):
+        o.SFT(fields=[])
+
+
+NAMES = {
+    "objectives/base": list(LOOPS),
+    "objectives/sdpg": ["sdpg"],
+    "objectives/grpo_opsd": ["grpo-opsd", "sdpg"],
+    "objectives/sdar": ["sdar"],
+    "objectives/cepo": ["cepo"],
+    "objectives/rlcsd": [],
+    "objectives/rlsd": ["rlsd", "rlsd-one-sided", "rlsd-negative-only"],
+    "objectives/rlrt": ["rlrt", "rlrt-all"],
+    "objectives/rlvr": ["rlvr"],
+    "objectives/opsd": ["opsd", "opsd-sampled"],
+    "objectives/opd": ["opsd"],
+    "objectives/sdpo": ["sdpo"],
+    "objectives/sft": ["sft"],
+}
+"""The loops that each module is held to."""
+
+FURTHER = {
+    "objectives/base": check_base,
+    "objectives/rlsd": check_rlsd,
+    "objectives/rlcsd": check_rlcsd,
+    "objectives/sdar": check_sdar,
+}
+
+EDITS = {
+    "objectives/base": [
+        ("masked_fill(weights == 0, 0.0)", "masked_fill(weights != 0, 0.0)"),
+        ("masked_fill(weights == 0, 0.0)", "clone()"),
+        ("self.reference_kl.coefficient * kl", "kl"),
+        (
+            "self.reference_kl(scores.logprobs, present(batch.reference, Signal.REFERENCE))",
+            "self.reference_kl(present(batch.reference, Signal.REFERENCE), scores.logprobs)",
+        ),
+        ('return diagnostics["importance"] * loss', "return loss"),
+        ("batch.rollout_logprobs if batch.off_policy else", "batch.rollout_logprobs if not batch.off_policy else"),
+        ("return loss if batch.off_policy else self._corrected", "return loss if True else self._corrected"),
+        ("return self._corrected(loss, batch, scores, diagnostics)\n\n", "return loss\n\n"),
+        ("loss = -self.entropy_bonus * scores.entropy", "loss = self.entropy_bonus * scores.entropy"),
+        ("loss = weights * divergence", "loss = -weights * divergence"),
+        ("entropy_gradient=self.entropy_bonus != 0", "entropy_gradient=False"),
+        ("self.signals | signals", "signals"),
+    ],
+    "objectives/sdpg": [
+        ("batch.advantages > 0", "batch.advantages < 0"),
+        (" & (batch.advantages > 0)", ""),
+        ("super().distilled(batch) & ", ""),
+    ],
+    "objectives/grpo_opsd": [
+        ("strength * self.distilled", "self.distilled"),
+        ("has_context", "has_context.logical_not()"),
+        ("token_advantages, {", "None, {"),
+        ("strength or Constant(0.1)", "strength or Constant(0.2)"),
+    ],
+    "objectives/sdar": [
+        ("rewarded.loss + distilled", "rewarded.loss - distilled"),
+        (".masked_fill(~teacher.has_context[:, None], 0.0)", ""),
+        ("teacher.logprobs.detach() - scores.logprobs", "scores.logprobs - teacher.logprobs.detach()"),
+        ("self.sharpness * delta.detach()", "-self.sharpness * delta.detach()"),
+        ("self.sharpness * delta.detach()", "self.sharpness * delta"),
+        ("self.gate(delta) * delta\n", "self.gate(delta) * delta.detach()\n"),
+        ("self.coefficient * self.gate(delta) * delta", "self.coefficient * delta"),
+        ("batch.loss_mask & teacher.has_context[:, None]", "batch.loss_mask"),
+    ],
+    "objectives/cepo": [
+        ("contrast.exists & teacher.has_context[:, None]", "contrast.exists"),
+        ("teacher.logprobs, contrast.logprobs", "batch.rollout_logprobs, contrast.logprobs"),
+        ("epsilon_w: float = 0.5", "epsilon_w: float = 0.2"),
+        ("LinearDecay(0.5,", "LinearDecay(0.4,"),
+        (".plus(Signal.CONTRAST)", ""),
+    ],
+    "objectives/rlcsd": [
+        ("kind & learnt", "kind"),
+        ("(~selected, 1.0)", "(~selected, 0.0)"),
+        ("(selected, self.selected_weight)", "(selected, 1.0)"),
+        ("weight * learnt.sum()", "weight * len(learnt)"),
+        ("loss_mask=learnt", "loss_mask=None"),
+        ("teacher.has_context & contrast", "contrast"),
+        ("torch.tanh(evidence / self.temperature)", "(evidence / self.temperature)"),
+        ("strength * torch.tanh", "torch.tanh"),
+        ("sign * bonus).clamp(min=0)", "sign * bonus)"),
+        ("[:, None] + sign * bonus", "[:, None] + bonus"),
+        ("~(bonus.abs() <= self.threshold)", "bonus.abs() > self.threshold"),
+        ("~(bonus.abs() <= self.threshold)", "~(bonus <= self.threshold)"),
+        ("PPOClip(0.2, 0.2)", "PPOClip()"),
+    ],
+    "objectives/rlsd": [
+        ("masked_fill(~batch.span", "masked_fill(batch.span"),
+        (".logprobs, batch.rollout_logprobs", ".logprobs * 0, batch.rollout_logprobs"),
+        ("batch.advantages[:, None] * weights", "batch.advantages.abs()[:, None] * weights"),
+        ("F.masked_mean(clipped.float(), batch.loss_mask)", "clipped.float().mean()"),
+        ("epsilon_w: float = 0.2", "epsilon_w: float = 0.3"),
+        ("weighting or TwoSided()", "TwoSided()"),
+        ('metrics = {"strength": strength}', 'metrics = {"strength": 0.5}'),
+        ("span=self.span", "span=None"),
+        ("if epsilon_w < 0", "if False"),
+    ],
+    "objectives/rlrt": [
+        ("strength or Constant(0.5)", "strength or Constant(0.0)"),
+        ("weighting or ReversedOnCorrect()", "ReversedOnCorrect()"),
+        ("epsilon_w: float = 1.0", "epsilon_w: float = 0.5"),
+    ],
+    "objectives/rlvr": [("batch.advantages[:, None]", "-batch.advantages[:, None]")],
+    "objectives/opsd": [
+        ("has_context.float(), loss", "(~has_context).float(), loss"),
+        ("batch.loss_mask & has_context[:, None]", "batch.loss_mask"),
+        ("batch.loss_mask & teacher.has_context[:, None]", "batch.loss_mask"),
+        ("(teacher.logprobs, batch.rollout_logprobs)", "(batch.rollout_logprobs, teacher.logprobs)"),
+        (".plus(Signal.TEACHER)", ""),
+        ("GeneralizedJSD(beta=1.0)", "GeneralizedJSD(beta=0.0)"),
+    ],
+    "objectives/sdpo": [
+        ("TruncatedImportance(2.0)", "TruncatedImportance(1.0)"),
+        ("importance=importance or TruncatedImportance(2.0)", "importance=None"),
+        ("beta=0.5", "beta=1.0"),
+    ],
+    "objectives/sft": [
+        ("torch.ones_like", "torch.zeros_like"),
+        ("surrogate or Reinforce()", "None"),
+        ("if not fields", "if False"),
+    ],
+}
+"""By module: a piece of its source, and what is put in its place."""
+
+
+def check(module: str, o: ModuleType) -> None:
+    check_needs(o)
+    check_loops(o, NAMES[module])
+    if module in FURTHER:
+        FURTHER[module](o)
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_the_unchanged_methods_pass(module: str):
+    check(module, objectives)
+
+
+def test_every_method_has_a_check():
+    assert modules_of("objectives") == set(NAMES)
+    assert set(NAMES) - set(EDITS) == {"objectives/opd"}, "OPD is OPSD by another name"
+
+
+def check_of(mutant: Mutant):
+    return lambda o: check(mutant.module, o)
+
+
+def test_every_mutant_is_caught():
+    assert not survivors(mutants(EDITS), check_of, objectives_with)

@@ -1,31 +1,27 @@
-"""Each objective is its formula, trains from its preset, and degenerates as its docstring says."""
+"""What each method makes of a rollout, and of its loss, and how it degenerates."""
 
 from __future__ import annotations
 
 import math
 import re
-import shlex
-import sys
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 
 from rlsd_pl import objectives as o
-from rlsd_pl.commands.cli import fit
-from rlsd_pl.commands.presets import available
-from rlsd_pl.commands.runs import RUN_DIR_VARIABLE, read_history
-from rlsd_pl.contexts import RejectedSiblings, SuccessfulSibling
-from rlsd_pl.engines import demonstrate
-from rlsd_pl.rollout.collector import RolloutCollector
-from rlsd_pl.teachers import FrozenTeacher, LiveTeacher
-from rlsd_pl.types import PaddedTokens, RolloutBatch, Sampling, Signal, TokenScores
+from rlsd_pl.types import (
+    ContrastScores,
+    DistillationPrompts,
+    PaddedTokens,
+    RolloutBatch,
+    Signal,
+    TeacherScores,
+    TokenScores,
+)
 from tests.conftest import REPOSITORY
-from tests.harness import TRAINER, data, module, train, weights
-from tests.test_rollouts import PROBLEMS, EmptyHandedContext, make
-from tests.worlds import SumTask
 
 B, T, K = 6, 5, 2
 WEIGHTED = [
@@ -55,13 +51,28 @@ def batch_of(seed: int = 0, **changes) -> RolloutBatch:
         rewards=torch.zeros(B),
         advantages=torch.tensor([1.0, -1.0, 0.0, 0.5, -2.0, 0.2]),
         loss_mask=mask,
-        teacher_logprobs=logprobs(B, T) * mask,
-        has_context=torch.ones(B, dtype=torch.bool),
-        contrast_logprobs=logprobs(B, K, T) * mask[:, None],
-        contrast_mask=torch.ones(B, K, dtype=torch.bool),
-        reference_logprobs=logprobs(B, T) * mask,
+        teacher=TeacherScores(logprobs(B, T) * mask, torch.ones(B, dtype=torch.bool)),
+        contrast=ContrastScores(logprobs(B, K, T) * mask[:, None], torch.ones(B, K, dtype=torch.bool)),
+        distillation=DistillationPrompts(tokens, torch.ones(B, dtype=torch.bool)),
+        reference=logprobs(B, T) * mask,
+        entropy=-logprobs(B, T) * mask,
     )
     return replace(batch, **changes)
+
+
+def without(batch: RolloutBatch, lacking: str, rows: slice) -> RolloutBatch:
+    """The batch in which some rows have no context, or no rejected sibling."""
+    if lacking == "contrast":
+        exists = batch.contrast.exists.clone()
+        exists[rows] = False
+        return replace(batch, contrast=replace(batch.contrast, exists=exists))
+    shown = batch.teacher.has_context.clone()
+    shown[rows] = False
+    return replace(
+        batch,
+        teacher=replace(batch.teacher, has_context=shown),
+        distillation=replace(batch.distillation, has_context=shown),
+    )
 
 
 def scores_of(batch: RolloutBatch, divergence: torch.Tensor | None = None) -> TokenScores:
@@ -77,39 +88,6 @@ def credit(objective: o.Objective, batch: RolloutBatch) -> torch.Tensor:
 
 def rlvr(batch: RolloutBatch) -> torch.Tensor:
     return batch.advantages[:, None].expand(B, T)
-
-
-@pytest.fixture
-def launch(tiny_model, tmp_path, monkeypatch, problem_file):
-    """Run ``fit.py`` on the tiny model."""
-    monkeypatch.delenv(RUN_DIR_VARIABLE, raising=False)
-    monkeypatch.setattr(sys, "argv", ["fit.py"])
-
-    def launched(*flags: str):
-        folder = tmp_path / "run"
-        fit(
-            [
-                *("--model", str(tiny_model), "--task", "jsonl", "--task.path", str(problem_file), "--trainer", "cpu"),
-                *("--task.prompt_column", "question", "--task.answer_pattern", "#### (.+)", "--num_threads", "1"),
-                *("--task.privileged.solution", "answer", "--task.val_fraction", "0.3"),
-                *("--data.val_problems", "1", "--data.val_samples", "0"),
-                *("--data.prompts_per_rollout", "2", "--data.group_size", "2", "--data.max_completion_tokens", "6"),
-                *("--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1", "--trainer.callbacks", "null"),
-                *("--run_dir", str(folder), *flags),
-            ]
-        )
-        return read_history(folder)
-
-    return launched
-
-
-@pytest.mark.parametrize("name", available("objective"))
-def test_every_preset_trains_a_model_on_a_file(name, launch, tiny_model):
-    flags = ["--teacher.name_or_path", str(tiny_model)] if name.startswith("opd_") or name == "opd" else []
-    history = launch("--objective", name, *flags)
-    assert math.isfinite(history["train/loss"][1])
-    assert ("rollout/no_contrast" in history) is (name in ("cepo", "rlcsd"))
-    assert ("train/divergence" in history) is (name in ("opsd", "opd", "opd_topk", "sdpo", "grpo_opsd", "sdpg"))
 
 
 # --- credit -----------------------------------------------------------------------------------------------------------
@@ -129,7 +107,11 @@ def test_evidence_never_turns_the_sign_of_the_advantage(make_objective, seed):
 def test_a_teacher_that_agrees_leaves_plain_rlvr(make_objective):
     batch = batch_of()
     same = batch.rollout_logprobs
-    agreeing = replace(batch, teacher_logprobs=same, contrast_logprobs=same[:, None].expand(B, K, T))
+    agreeing = replace(
+        batch,
+        teacher=replace(batch.teacher, logprobs=same),
+        contrast=replace(batch.contrast, logprobs=same[:, None].expand(B, K, T)),
+    )
     assert torch.allclose(credit(make_objective(), agreeing), rlvr(batch), atol=1e-6)
 
 
@@ -140,32 +122,63 @@ def test_strength_zero_is_rlvr_bit_for_bit(make_objective):
     assert torch.equal(credit(make_objective(), batch_of()), rlvr(batch_of()))
 
 
-@pytest.mark.parametrize("lacking", ["contrast_mask", "has_context"])
+@pytest.mark.parametrize("lacking", ["contrast", "context"])
 def test_cepo_without_contrast_is_rlvr_bit_for_bit(lacking):
     batch = batch_of()
-    bare = replace(batch, **{lacking: torch.zeros_like(getattr(batch, lacking))})
-    assert torch.equal(credit(o.CEPO(), bare), rlvr(batch))
+    assert torch.equal(credit(o.CEPO(), without(batch, lacking, slice(None))), rlvr(batch))
 
 
-@pytest.mark.parametrize("lacking", ["contrast_mask", "has_context"])
+@pytest.mark.parametrize("lacking", ["contrast", "context"])
 def test_rlcsd_leaves_out_and_counts_what_it_cannot_contrast(lacking):
     batch = batch_of()
-    absent = getattr(batch, lacking).clone()
-    absent[:2] = False
-    result = o.RLCSD().credit(replace(batch, **{lacking: absent}), 0)
-    assert (result.token_advantages[:2] == 0).all()
+    result = o.RLCSD().credit(without(batch, lacking, slice(2)), 0)
+    assert not result.loss_mask[:2].any()
+    assert torch.equal(result.loss_mask[2:], batch.loss_mask[2:])
     assert result.metrics["left_out"] == pytest.approx(2 / B)
     whole = credit(o.RLCSD(), batch.select(torch.arange(2, B)))
-    share = batch.loss_mask[2:].sum() / batch.loss_mask.sum()
     kept = batch.loss_mask[2:]
-    assert torch.allclose(result.token_advantages[2:][kept] * share, whole[kept])
-    nothing = o.RLCSD().credit(replace(batch, **{lacking: torch.zeros_like(absent)}), 0)
+    assert torch.allclose(result.token_advantages[2:][kept], whole[kept])
+    nothing = o.RLCSD().credit(without(batch, lacking, slice(None)), 0)
+    assert not nothing.loss_mask.any()
     assert (nothing.token_advantages == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("weighting", "share"),
+    [
+        (o.TwoSided(), 5 / 6),
+        (o.OneSided(), 2 / 6),
+        (o.NegativeOnly(), 3 / 6),
+        (o.ReversedOnCorrect(), 2 / 6),
+        (o.ReversedOnAll(), 5 / 6),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_clip_fraction_is_that_of_the_weighting(weighting, share):
+    """Six tokens: three of a right answer, three of a wrong one; all but one lie beyond the two-sided clip."""
+    delta = torch.tensor([[0.5, 0.1, -0.5], [0.5, -0.5, -0.5]])
+    ones = torch.ones(2, 3, dtype=torch.bool)
+    batch = RolloutBatch(
+        prompts=PaddedTokens(ones.long(), ones),
+        completions=PaddedTokens(ones.long(), ones),
+        rollout_logprobs=torch.full((2, 3), -1.0),
+        rewards=torch.tensor([1.0, 0.0]),
+        advantages=torch.tensor([1.0, -1.0]),
+        loss_mask=ones,
+        teacher=TeacherScores(delta - 1, torch.ones(2, dtype=torch.bool)),
+    )
+    metrics = o.RLSD(weighting=weighting).credit(batch, 0).metrics
+    assert metrics["clip_fraction"] == pytest.approx(share)
+    assert metrics["strength"] == 0.5
 
 
 def test_rlrt_reverses_rlsd_on_correct_completions_alone():
     batch = batch_of()
-    swapped = replace(batch, teacher_logprobs=batch.rollout_logprobs, rollout_logprobs=batch.teacher_logprobs)
+    swapped = replace(
+        batch,
+        teacher=replace(batch.teacher, logprobs=batch.rollout_logprobs),
+        rollout_logprobs=batch.teacher.logprobs,
+    )
     reversed_credit = credit(o.RLRT(epsilon_w=0.4), batch)
     expected = credit(o.RLSD(epsilon_w=0.4, strength=o.Constant(0.5)), swapped)
     correct = batch.advantages > 0
@@ -176,8 +189,8 @@ def test_rlrt_reverses_rlsd_on_correct_completions_alone():
 def test_rlcsd_is_a_mean_over_the_moved_tokens_plus_one_over_the_others():
     batch = batch_of()
     objective = o.RLCSD(selected_weight=2.0, strength=o.Constant(0.3))
-    mean = batch.contrast_logprobs.exp().mean(dim=1).log()
-    bonus = 0.3 * torch.tanh((batch.teacher_logprobs - mean) / 0.02)
+    mean = batch.contrast.logprobs.exp().mean(dim=1).log()
+    bonus = 0.3 * torch.tanh((batch.teacher.logprobs - mean) / 0.02)
     moved, others = [], []
     for row in range(B):
         for t in range(T):
@@ -197,7 +210,32 @@ def test_rlcsd_is_a_mean_over_the_moved_tokens_plus_one_over_the_others():
 def test_sampled_distillation_ignores_the_reward():
     batch = batch_of()
     for objective in (o.OPDSampled(), o.OPSDSampled()):
-        assert torch.equal(credit(objective, batch), batch.teacher_logprobs - batch.rollout_logprobs)
+        assert torch.equal(credit(objective, batch), batch.teacher.logprobs - batch.rollout_logprobs)
+
+
+@pytest.mark.parametrize("make_objective", [o.OPD, o.OPDSampled, o.OPSD, o.OPSDSampled, o.SDPO, o.RLCSD])
+def test_completions_without_context_are_not_counted(make_objective):
+    batch = without(batch_of(), "context", slice(0, 2))
+    learnt = make_objective().credit(batch, 0).loss_mask
+    assert learnt.sum(dim=1).tolist() == [0, 0, 4, 5, 1, 2]
+
+
+@pytest.mark.parametrize("make_objective", [o.RLVR, o.RLSD, o.CEPO, o.RLRT, o.SDAR, o.SDPG, o.GRPOWithOPSD])
+def test_methods_with_a_reward_term_learn_from_every_completion(make_objective):
+    batch = without(batch_of(), "context", slice(0, 2))
+    assert make_objective().credit(batch, 0).loss_mask is None
+
+
+def test_sdar_reports_its_gate_where_there_is_a_context():
+    batch = without(batch_of(), "context", slice(0, 5))
+    delta = (batch.teacher.logprobs - batch.rollout_logprobs)[5, :2].tolist()
+    expected = sum(1 / (1 + math.exp(-5 * d)) for d in delta) / 2
+    assert o.SDAR().credit(batch, 0).metrics["gate"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_surrogate_of_rlcsd_is_clipped_alike_on_both_sides():
+    assert o.RLCSD().surrogate == o.PPOClip(0.2, 0.2)
+    assert o.RLCSD(surrogate=o.PPOClip()).surrogate == o.PPOClip(0.2, 0.28)
 
 
 # --- loss -------------------------------------------------------------------------------------------------------------
@@ -205,9 +243,11 @@ def test_sampled_distillation_ignores_the_reward():
 
 @pytest.mark.parametrize("has_context", [True, False])
 def test_the_distribution_term_leaves_out_rows_without_context(has_context):
-    batch = batch_of(has_context=torch.tensor([True, has_context] * 3))
-    batch = replace(batch, distribution_weights=o.OPSD().credit(batch, 0).distribution_weights)
-    loss = o.OPSD().loss(batch, scores_of(batch, torch.ones(B, T))).loss
+    shown = torch.tensor([True, has_context] * 3)
+    batch = batch_of()
+    batch = replace(batch, distillation=replace(batch.distillation, has_context=shown))
+    batch = batch.credited(o.GRPOWithOPSD(o.Constant(1.0)).credit(batch, 0))
+    loss = o.GRPOWithOPSD().loss(replace(batch, token_advantages=None), scores_of(batch, torch.ones(B, T))).loss
     assert loss[:, 0].tolist() == [1.0, float(has_context)] * 3
 
 
@@ -232,10 +272,10 @@ def test_grpo_with_opsd_of_weight_zero_has_the_loss_of_rlvr():
 @pytest.mark.parametrize("part", [o.K1(), o.K2(), o.K3()])
 def test_a_reference_asks_for_its_log_probs_and_pulls_through_the_policy_alone(part):
     objective = o.RLVR(reference_kl=part)
-    assert Signal.REFERENCE_LOGPROBS in objective.signals
-    assert Signal.REFERENCE_LOGPROBS not in o.RLVR().signals
-    reference = batch_of().reference_logprobs.clone().requires_grad_()
-    batch = batch_of(reference_logprobs=reference, token_advantages=torch.zeros(B, T))
+    assert Signal.REFERENCE in objective.needs.signals
+    assert Signal.REFERENCE not in o.RLVR().needs.signals
+    reference = batch_of().reference.clone().requires_grad_()
+    batch = batch_of(reference=reference, token_advantages=torch.zeros(B, T))
     scores = scores_of(batch)
     loss = objective.loss(batch, scores).loss
     assert torch.allclose(loss, 1e-3 * part(batch.rollout_logprobs, reference))
@@ -255,169 +295,74 @@ def test_the_importance_correction_is_capped_and_never_applied_twice(off_policy)
     assert torch.allclose(corrected, plain if off_policy else factor * plain)
 
 
-@pytest.mark.parametrize("surrogate", [o.PPOClip(), o.DualClip(), o.GSPO(), o.CISPO(), o.Reinforce()])
-def test_every_surrogate_has_the_policy_gradient_on_policy(surrogate):
-    batch = batch_of(token_advantages=rlvr(batch_of()))
-    scores = scores_of(batch)
-    o.RLVR(surrogate=surrogate).loss(batch, scores).loss.sum().backward()
-    expected = -rlvr(batch) * torch.ones(B, T)
-    kept = batch.loss_mask
-    gradient = scores.logprobs.grad
-    assert torch.allclose(gradient[kept], expected[kept], atol=1e-6)
+def test_the_fraction_of_clipped_ratios_is_reported():
+    batch = batch_of(token_advantages=rlvr(batch_of()), off_policy=True)
+    scores = TokenScores(batch.rollout_logprobs + math.log(1.5), torch.zeros(B, T))
+    clipped = o.RLVR().loss(batch, scores).diagnostics["ratio_clip_fraction"]
+    assert clipped[:, 0].tolist() == [1.0, 0.0, 0.0, 1.0, 0.0, 1.0]
+    assert "ratio_clip_fraction" not in o.RLVR(surrogate=o.CISPO()).loss(batch, scores).diagnostics
 
 
-def test_dual_clip_bounds_the_loss_of_bad_tokens():
-    logprobs, old = torch.zeros(1, 1), torch.full((1, 1), -3.0)
-    bad, mask = -torch.ones(1, 1), torch.ones(1, 1)
-    assert o.DualClip(dual_clip=3.0)(logprobs, old, bad, mask).item() == 3.0
-    assert o.PPOClip()(logprobs, old, bad, mask).item() == pytest.approx(math.exp(3))
+def test_an_entropy_bonus_asks_for_a_gradient_and_lowers_the_loss():
+    batch = batch_of(token_advantages=torch.zeros(B, T))
+    scores = scores_of(batch)._replace(entropy=torch.full((B, T), 2.0))
+    assert (o.RLVR(entropy_bonus=0.1).loss(batch, scores).loss == -0.2).all()
+    assert o.RLVR(entropy_bonus=0.1).needs.entropy_gradient
+    assert not o.RLVR().needs.entropy_gradient
 
 
-@pytest.mark.parametrize("part", [o.TopKTail(beta=1.0, k=4), o.TopKRenormalized(beta=1.0, k=4)])
-def test_top_k_terms_are_the_full_divergence_at_k_of_the_vocabulary(part):
-    student, teacher = torch.randn(3, 4), torch.randn(3, 4)
-    assert torch.allclose(part(student, teacher), o.GeneralizedJSD(beta=1.0)(student, teacher), atol=1e-6)
-    assert not torch.allclose(replace(part, k=2)(student, teacher), part(student, teacher))
+def test_a_signal_that_was_not_asked_for_is_named():
+    bare = replace(batch_of(), teacher=None)
+    with pytest.raises(LookupError, match=r"no TEACHER signal.* Signal\.TEACHER"):
+        o.RLSD().credit(bare, 0)
 
 
-def test_schedules_warm_up_hold_and_decay():
-    cosine = o.CosineDecay(initial=1.0, final=0.0, iterations=4, warmup=2, hold=1)
-    assert [round(cosine(i), 4) for i in range(9)] == [0.0, 0.5, 1.0, 1.0, 0.8536, 0.5, 0.1464, 0.0, 0.0]
-    assert [o.Constant(2.0, warmup=2)(i) for i in range(4)] == [0.0, 1.0, 2.0, 2.0]
+# --- docs/adding-an-objective.md --------------------------------------------------------------------------------------
 
 
-# --- rollouts ---------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def page() -> dict[str, Any]:
+    """What the Python of the page defines."""
+    text = (REPOSITORY / "docs" / "adding-an-objective.md").read_text()
+    defined: dict[str, Any] = {}
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(code, defined)
+    return defined
 
 
-def test_contrast_scores_are_those_of_each_rejected_prompt_alone(policy):
-    collector: RolloutCollector = make(policy, o.CEPO(), contrast=RejectedSiblings(count=2))
-    collected = collector.collect(PROBLEMS, 0, 0)
-    batch = collected.batch
-    assert batch.contrast_logprobs.shape == (12, 2, batch.completions.ids.shape[1])
-    checked = 0
-    for row, rollout in enumerate(collected.rollouts):
-        texts = collector.scorer.contrast.alternatives(collected.groups[row // 4], row % 4)
-        assert batch.contrast_mask[row].tolist() == [k < len(texts) for k in range(2)]
-        for k, text in enumerate(texts):
-            prompt = policy.encode(collector.scorer.contrast.messages(rollout.problem, text))
-            ids = rollout.completion.token_ids
-            one = policy(PaddedTokens.prompts([prompt], 0), PaddedTokens.completions([ids], 0), 1.0).logprobs[0]
-            assert torch.allclose(batch.contrast_logprobs[row, k, : len(ids)], one, atol=1e-4)
-            checked += 1
-    assert checked
-    lacking = (~batch.contrast_mask.any(dim=1)).sum().item()
-    assert collected.sums["rollout/no_contrast"] == (lacking, 12.0)
+def test_the_pages_objective_damps_tokens_that_the_teacher_finds_less_likely(page):
+    batch = batch_of()
+    objective = page["Agreement"](damping=0.25)
+    assert objective.needs.signals == Signal.TEACHER
+    token_advantages = credit(objective, batch)
+    for b in range(B):
+        for t in range(T):
+            less = batch.teacher.logprobs[b, t] < batch.rollout_logprobs[b, t]
+            assert token_advantages[b, t].item() == pytest.approx(batch.advantages[b].item() * (0.75 if less else 1.0))
 
 
-def test_the_reference_is_the_initial_policy_whatever_the_policy_becomes(policy):
-    reference = FrozenTeacher()
-    reference.bind(policy)
-    first = make(policy, o.RLVR(reference_kl=o.K3()), reference=reference).collect(PROBLEMS, 0, 0).batch
-    assert torch.allclose(first.reference_logprobs, first.rollout_logprobs, atol=1e-5)
-    with torch.no_grad():
-        next(iter(policy.trainable().values())).add_(0.1)
-    later = make(policy, o.RLVR(reference_kl=o.K3()), reference=reference).collect(PROBLEMS, 0, 0).batch
-    assert not torch.allclose(later.reference_logprobs, later.rollout_logprobs, atol=1e-3)
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_pages_high_entropy_tokens_are_those_of_a_sorted_rollout(page, share, seed):
+    batch = batch_of(seed)
+    objective = page["HighEntropyTokens"](share=share)
+    assert objective.needs.signals == Signal.ENTROPY
+    result = objective.credit(batch, 0)
+    found = [(batch.entropy[b, t].item(), b, t) for b in range(B) for t in range(T) if batch.loss_mask[b, t]]
+    count = max(1, round(share * len(found)))
+    highest = {(b, t) for _, b, t in sorted(found, reverse=True)[:count]}
+    for _, b, t in found:
+        expected = batch.advantages[b].item() if (b, t) in highest else 0.0
+        assert result.token_advantages[b, t].item() == expected
+    assert result.loss_mask is None, "the other tokens still count in the divisor"
+    assert result.metrics["entropy_threshold"] == min(entropy for entropy, b, t in found if (b, t) in highest)
 
 
-@pytest.mark.parametrize("make_objective", [o.RLSD, o.RLRT, o.SDAR])
-def test_completions_without_context_keep_their_advantage(policy, make_objective):
-    batch = make(policy, make_objective(), context=EmptyHandedContext()).collect(PROBLEMS, 0, 0).batch
-    without = ~batch.has_context
-    assert torch.equal(
-        batch.token_advantages[without], batch.advantages[without, None].expand_as(batch.token_advantages[without])
-    )
+def test_high_entropy_tokens_of_a_rollout_that_teaches_nothing(page):
+    batch = batch_of(loss_mask=torch.zeros(B, T, dtype=torch.bool))
+    assert not page["HighEntropyTokens"]().credit(batch, 0).token_advantages.any()
 
 
-def test_demonstrations_take_the_place_of_samples(policy):
-    collected = make(policy, o.SFT()).collect(PROBLEMS, 0, 0)
-    assert len(collected.rollouts) == len(PROBLEMS)
-    for rollout, problem in zip(collected.rollouts, PROBLEMS, strict=True):
-        assert rollout.completion.text
-        assert problem.privileged["solution"].startswith(rollout.completion.text)
-    assert (collected.batch.token_advantages == 1).all()
-    bare = replace(PROBLEMS[0], privileged={})
-    with pytest.raises(ValueError, match=r"objective\.fields"):
-        demonstrate(policy, [bare], [[1]], ("solution",), Sampling(4))
-
-
-# --- runs -------------------------------------------------------------------------------------------------------------
-
-
-def run(model, objective, **kwargs):
-    trained = module(model, objective, kwargs.pop("teacher", LiveTeacher()), contrast=RejectedSiblings(count=2))
-    Trainer(**{**TRAINER, "max_epochs": 1}).fit(trained, data(**kwargs))
-    return weights(trained)
-
-
-FAMILY = {
-    "cepo": partial(o.CEPO, strength=o.Constant(1.0)),
-    "rlcsd": o.RLCSD,
-    "rlrt": o.RLRT,
-    "sdar": o.SDAR,
-    "sdpg": o.SDPG,
-    "sdpo": o.SDPO,
-    "grpo_opsd": o.GRPOWithOPSD,
-    "sft": o.SFT,
-    "gspo": partial(o.RLVR, surrogate=o.GSPO(), reduction=o.SequenceMean()),
-}
-
-
-@pytest.mark.parametrize("name", FAMILY)
-def test_micro_batches_change_no_objective(tiny_model, name):
-    objective = partial(FAMILY[name], truncation=o.KeepReward())
-    whole, cut = (run(tiny_model, objective(), micro_batch_size=size) for size in (16, 3))
-    assert max((whole[key] - cut[key]).abs().max().item() for key in whole) < 2e-6
-
-
-def test_sft_lowers_the_cross_entropy_of_the_solutions(tiny_model):
-    def loss(epochs: int) -> float:
-        trained = module(tiny_model, o.SFT(), optimizer=partial(torch.optim.SGD, lr=0.5))
-        trainer = Trainer(**{**TRAINER, "max_epochs": epochs})
-        trainer.fit(trained, data())
-        return trainer.callback_metrics["train/loss"].item()
-
-    assert loss(4) < loss(1) - 0.2
-
-
-def test_problems_without_a_demonstration_are_told_when_data_is_loaded(tiny_model):
-    from rlsd_pl.errors import SetupError
-
-    class Bare(SumTask):
-        def problem(self, split, index):
-            return replace(super().problem(split, index), privileged={})
-
-    with pytest.raises(SetupError, match="no demonstration"):
-        train(tiny_model, o.SFT(), task=Bare())
-    train(tiny_model, o.RLVR(reference_kl=o.K3()), task=Bare(), trainer={"max_epochs": 1})
-
-
-def test_contrast_is_asked_for_before_anything_is_loaded(tiny_model):
-    with pytest.raises(ValueError, match="--contrast"):
-        module(tiny_model, o.CEPO())
-
-
-def test_siblings_serve_as_the_teachers_context(policy):
-    collected = make(policy, o.RLSD(), context=SuccessfulSibling()).collect(PROBLEMS, 0, 0)
-    context = SuccessfulSibling()
-    expected = [context.privileged(g, i) is not None for g in collected.groups for i in range(4)]
-    assert collected.batch.has_context.tolist() == expected
-
-
-def test_the_page_on_adding_an_objective_does_what_it_says(tmp_path, monkeypatch):
-    """The page's file outside the repository, and its command, shortened."""
-    page = (REPOSITORY / "docs" / "adding-an-objective.md").read_text()
-    code, command = (re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL)[1] for kind in ("python", "bash"))
-    (tmp_path / "my_objective.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delenv(RUN_DIR_VARIABLE, raising=False)
-    monkeypatch.setattr(sys, "argv", ["fit.py"])
-    short = [
-        *("--trainer", "cpu", "--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1"),
-        *("--data.prompts_per_rollout", "2", "--data.group_size", "4", "--data.val_problems", "2"),
-        *("--data.val_samples", "0", "--trainer.callbacks", "null", "--run_dir", str(tmp_path / "run")),
-    ]
-    cli = fit([*shlex.split(command)[2:], *short])
-    assert type(cli.model.objective).__name__ == "Agreement"
-    assert cli.model.objective.damping == 0.8
-    assert 0 < read_history(tmp_path / "run")["credit/agreed"][1] <= 1
+def test_the_parts_of_the_page_work_alone(page):
+    assert page["loss"].item() == pytest.approx(-(1.1 + 1.0 - 0.9 - 1.0) / 4)
+    assert page["clipped"].tolist() == [[True, False], [True, False]]

@@ -11,7 +11,7 @@ import pytest
 from rlsd_pl import patterns
 from rlsd_pl.callbacks.leakage import REFERENCES, LeakageDetection
 from rlsd_pl.contexts import RejectedSiblings
-from rlsd_pl.contexts.siblings import FINAL_ANSWER
+from rlsd_pl.contexts.siblings import THINKING
 from rlsd_pl.objectives import RLSD
 from rlsd_pl.patterns import TextPattern
 from rlsd_pl.tasks import TableTask
@@ -20,7 +20,7 @@ from tests.tables import write_table
 NESTED = [r"(a+)+$", r"(a*)*$", r"(.*)*x", r"(?:\w+\s?)+:", r"(?:a|b+)*c", r"((a{2,})+)x", r"(a+?)+?$", r"(?=(a+)+b)",
           r"(?:x(?:y|(?:z*)))*!", r"(?i)(?:a|(?P<n>b+))+$", r"(x)?(?(1)(?:a+)+|b)"]  # fmt: skip
 ALLOWED = [r"#### (.+)", r"(?s)<think>(.*)</think>", r"(?:a++)+$", r"(?>a+)+b", r"(?:(?>a+)b)*c", r"(?:a{1,9})+",
-           r"a+b+", FINAL_ANSWER, *REFERENCES]  # fmt: skip
+           r"a+b+", THINKING, *REFERENCES]  # fmt: skip
 
 
 @pytest.mark.parametrize("pattern", NESTED)

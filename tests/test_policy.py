@@ -132,3 +132,12 @@ def test_an_architecture_that_rescales_logits_is_refused(policy):
     policy.causal_lm.config.logit_scale = 0.5
     with pytest.raises(ValueError, match="logit_scale"):
         Policy(policy.causal_lm, policy.tokenizer)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_sampling_from_weights_that_are_not_finite_is_an_error_that_says_so(tiny_model, temperature):
+    policy = Policy.from_pretrained(str(tiny_model))
+    with torch.no_grad():
+        policy.causal_lm.get_output_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="not finite while sampling"):
+        TransformersEngine().generate(policy, PROMPTS, Sampling(4, 2, temperature=temperature), seed=0)

@@ -310,7 +310,9 @@ def test_credit_of_a_wrong_shape_is_refused_with_the_objectives_name(policy, fie
         def credit(self, batch, iteration):
             return Credit(**{"token_advantages": None, field: torch.zeros(3, 4, 5)})
 
-    with pytest.raises(ValueError, match=rf"Misshapen\.credit returned {field} of shape \(3, 4, 5\).*{re.escape(shape)}"):
+    with pytest.raises(
+        ValueError, match=rf"Misshapen\.credit returned {field} of shape \(3, 4, 5\).*{re.escape(shape)}"
+    ):
         make(policy, Misshapen()).collect(PROBLEMS, 0, 0)
 
 

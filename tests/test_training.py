@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
@@ -13,7 +15,7 @@ from rlsd_pl import objectives
 from rlsd_pl.callbacks.leakage import LeakageDetection, teacher_kl_sums
 from rlsd_pl.contexts import RejectedSiblings
 from rlsd_pl.errors import SetupError
-from rlsd_pl.module import PolicyModule
+from rlsd_pl.module import NonFiniteError, PolicyModule
 from rlsd_pl.objectives import OPSD, Constant, KeepReward, SequenceMean, SequenceSum, TokenMean
 from rlsd_pl.policy import LoRA
 from rlsd_pl.teachers import EMATeacher, FrozenTeacher, LiveTeacher, PeriodicTeacher
@@ -213,13 +215,45 @@ def test_long_prompts_are_refused_with_the_setting_to_change(tiny_model):
         train(tiny_model, RLVR(), max_prompt_tokens=3)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tiny_model):
-    class Broken(objectives.RLVR):
-        def loss(self, batch, scores):
-            return super().loss(batch, scores)._replace(loss=scores.logprobs * float("nan"))
+class BrokenInUpdates(objectives.RLVR):
+    """RLVR whose loss is ``value`` in some updates, counted from 0."""
 
-    with pytest.raises(FloatingPointError, match="Lower"):
-        train(tiny_model, Broken())
+    def __init__(self, updates: Collection[int], value: float = float("nan")) -> None:
+        super().__init__(truncation=KeepReward())
+        self.updates, self.value, self.update = updates, value, 0
+
+    def loss(self, batch, scores):
+        loss = super().loss(batch, scores)
+        self.update += 1
+        return loss._replace(loss=scores.logprobs * self.value) if self.update - 1 in self.updates else loss
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_update_whose_gradient_is_not_finite_is_skipped_and_counted(tiny_model, value):
+    class Keep(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            kept.append(weights(pl_module))
+            skipped.append(trainer.callback_metrics["train/skipped_updates"].item())
+
+        def on_train_start(self, trainer, pl_module):
+            kept.append(weights(pl_module))
+
+    kept: list[dict[str, torch.Tensor]] = []
+    skipped: list[float] = []
+    trainer = {"max_epochs": 3, "callbacks": [Keep()]}
+    train(tiny_model, BrokenInUpdates({1}, value), trainer=trainer)
+    moved = [any(not torch.equal(a[name], b[name]) for name in a) for a, b in itertools.pairwise(kept)]
+    assert moved == [True, False, True]
+    assert skipped == [0.0, 1.0, 0.0]
+
+
+def test_too_many_skipped_updates_in_a_row_stop_the_run(tiny_model, tmp_path):
+    with pytest.raises(NonFiniteError, match=r"in 3 updates in a row, the last in iteration 4.*Lower --optimizer\.lr"):
+        train(tiny_model, BrokenInUpdates(range(1, 9)), trainer={"max_epochs": 9, "default_root_dir": tmp_path})
+    saved = torch.load(tmp_path / "nonfinite_batch.pt", weights_only=True)
+    assert saved["ids"].shape == saved["token_advantages"].shape == saved["loss_mask"].shape
+    assert saved["ids"].shape[0] == 16
+    train(tiny_model, BrokenInUpdates({0, 1, 3, 4}), trainer={"max_epochs": 6})
 
 
 def test_validation_measures_greedy_and_sampled_accuracy(tiny_model):

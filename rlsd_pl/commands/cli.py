@@ -1,4 +1,4 @@
-"""The command line: LightningCLI with the parts of this project linked together."""
+"""Parser and parts of every command: LightningCLI with the parts of this project linked together."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Optional
+from typing import Any, Optional
 
 import torch
 from jsonargparse.typing import PositiveInt
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import (
     LightningArgumentParser,
     LightningCLI,
@@ -22,11 +21,15 @@ from lightning.pytorch.cli import (
     OptimizerCallable,
     SaveConfigCallback,
 )
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from rlsd_pl.commands.presets import chosen_presets, expand, expand_resumed, fail
+from rlsd_pl.commands.help import fail
+from rlsd_pl.commands.parser import MODE, Parser
+from rlsd_pl.commands.presets import Composition, chosen_presets, compose, compose_resumed
+from rlsd_pl.commands.reasons import readable
+from rlsd_pl.commands.resolved import show_resolved
 from rlsd_pl.commands.runs import CONFIG_FILE, RunFolder
-from rlsd_pl.callbacks.rollout_metrics import RolloutMetrics
 from rlsd_pl.contexts import Context
 from rlsd_pl.datamodule import RolloutDataModule
 from rlsd_pl.engines import Engine
@@ -35,6 +38,7 @@ from rlsd_pl.module import PolicyModule
 from rlsd_pl.objectives import Objective
 from rlsd_pl.tasks.base import Task
 from rlsd_pl.teachers import Teacher
+from rlsd_pl.trainer import LOOP, SHOWN, WRITTEN, run_loggers, with_required
 from rlsd_pl.verifiers.base import Verifier
 
 log = logging.getLogger(__name__)
@@ -56,15 +60,6 @@ LINKS = {
 OPTIONAL = {"contrast"}
 
 
-class Parser(LightningArgumentParser):
-    """Errors in one line instead of a page of usage."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Leave with status 2."""
-        fail(f"{readable(message)}\nSee --help for the options that matter, --help-all for every one.")
-        raise AssertionError
-
-
 class SaveResolvedConfig(SaveConfigCallback):
     """The resolved configuration, in the run folder, once."""
 
@@ -73,7 +68,7 @@ class SaveResolvedConfig(SaveConfigCallback):
         self.path = Path(run_dir) / CONFIG_FILE
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """See :meth:`SaveConfigCallback.save_config`. A resumed run keeps its earlier file under another name."""
+        """A resumed run keeps its earlier file under another name."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
             self.path.replace(self.path.with_name(f"config-until-{int(time.time())}.yaml"))
@@ -81,7 +76,7 @@ class SaveResolvedConfig(SaveConfigCallback):
 
 
 class PartsCLI(LightningCLI):
-    """Parser and parts of every script that runs a policy on a task."""
+    """Parser and parts of every command that runs a policy on a task."""
 
     def __init__(
         self,
@@ -95,8 +90,9 @@ class PartsCLI(LightningCLI):
             save_config_callback=save_config_callback,
             save_config_kwargs=save_config_kwargs,
             parser_class=Parser,
-            parser_kwargs={"parser_mode": "omegaconf", "allow_abbrev": False},
+            parser_kwargs={"allow_abbrev": False, "parser_mode": MODE},
             seed_everything_default=0,
+            trainer_defaults=dict(LOOP),
             args=args,
             run=False,
             auto_configure_optimizers=False,
@@ -111,6 +107,8 @@ class PartsCLI(LightningCLI):
         for key, kind in {"optimizer": OptimizerCallable, "lr_scheduler": OptionalScheduler}.items():
             parser.add_argument(f"--{key}", type=kind)
             parser.link_arguments(key, f"model.{key}")
+        callbacks = [{"class_path": f"rlsd_pl.callbacks.{name}"} for name in (*SHOWN, *WRITTEN)]
+        parser.set_defaults({"trainer.callbacks": callbacks})
         parser.link_arguments("seed_everything", "data.seed")
         parser.add_argument("--num_threads", type=OptionalCount, help="CPU threads; one is best for tiny models")
 
@@ -121,26 +119,17 @@ class PartsCLI(LightningCLI):
 
 
 class FitCLI(PartsCLI):
-    """Parser and parts of ``scripts/fit.py``."""
+    """Parser and parts of a training run."""
 
-    def __init__(self, args: list[str], run: RunFolder) -> None:
-        self.run = run
-        super().__init__(args, SaveResolvedConfig, {"run_dir": str(run.path)})
+    def __init__(self, composition: Composition, run: RunFolder) -> None:
+        self.run, self.composition = run, composition
+        super().__init__(composition.arguments, SaveResolvedConfig, {"run_dir": str(run.path)})
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A Trainer that writes into the run folder."""
-        root = self.run.path
-        loggers: list[Logger] = [CSVLogger(root, name="csv"), TensorBoardLogger(root, name="tensorboard")]
-        settings = self.config_init["trainer"]
+        root, settings = self.run.path, self.config_init["trainer"]
         configured = settings.get("logger")
         extra = configured if isinstance(configured, list) else [configured] if isinstance(configured, Logger) else []
-        checkpoint: Callback = ModelCheckpoint(
-            dirpath=root / "checkpoints",
-            filename="iteration-{step:06d}",
-            auto_insert_metric_name=False,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
         if self.run.checkpoint:
             settings["num_sanity_val_steps"] = 0  # iteration 0 was evaluated when the run began
         if settings["max_epochs"] % (settings["check_val_every_n_epoch"] or 1):
@@ -149,36 +138,26 @@ class FitCLI(PartsCLI):
                 settings["max_epochs"],
                 settings["check_val_every_n_epoch"],
             )
-        settings["callbacks"] = [*(settings.get("callbacks") or []), RolloutMetrics(), checkpoint]
-        return super().instantiate_trainer(default_root_dir=root, logger=[*loggers, *extra], **kwargs)
+        settings["callbacks"] = with_required(settings.get("callbacks") or [], root)
+        return super().instantiate_trainer(default_root_dir=root, logger=[*run_loggers(root), *extra], **kwargs)
 
 
 def build(argv: Sequence[str]) -> FitCLI:
-    """Parse the arguments of ``fit.py`` and build all parts; exits with one line on a mistake."""
+    """Parse the arguments of ``fit`` and build all parts; exits with a few lines on a mistake."""
     quiet_libraries()
     try:
         given, run = RunFolder.from_arguments(list(argv), chosen_presets(argv))
-        return FitCLI(expand_resumed(run.path / CONFIG_FILE, given) if run.checkpoint else expand(given), run)
-    except (ValueError, OSError, ImportError) as error:
+        return FitCLI(compose_resumed(run.path / CONFIG_FILE, given) if run.checkpoint else compose(given), run)
+    except (ValueError, OSError, ImportError, MisconfigurationException) as error:
         fail(readable(str(error)))
-        raise AssertionError from error
-
-
-def readable(message: str) -> str:
-    """The reasons inside jsonargparse's account of every type that it tried."""
-    lines = [line.strip() for line in message.splitlines()]
-    if not any("Union subtypes" in line for line in lines):
-        return " ".join(lines)
-    start = [line for line in lines[:1] if line.startswith("Parser key")]
-    noise = ("Expected a <class", "Does not validate against")
-    reasons = [line.removeprefix("- ") for line in lines if line.startswith("- ") and not any(n in line for n in noise)]
-    return " ".join([*start, *reasons[:2]])
 
 
 def fit(argv: Sequence[str] | None = None) -> FitCLI:
-    """``scripts/fit.py``: build the parts and train."""
+    """Build the parts, say what they are, and train."""
     cli = build(sys.argv[1:] if argv is None else argv)
     try:
+        if cli.trainer.is_global_zero:
+            show_resolved(cli.config, cli.composition, cli.model.objective)
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.run.checkpoint, weights_only=False)
     except SetupError as error:
         cli.run.remove_if_empty()

@@ -1,4 +1,4 @@
-"""``scripts/evaluate.py``: a run, or any Hugging Face model, on held-out problems."""
+"""``rlsd-pl evaluate``: a run, or any Hugging Face model, on held-out problems."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from rlsd_pl.commands.cli import PartsCLI, quiet_libraries
-from rlsd_pl.commands.presets import expand, expand_over, fail
+from rlsd_pl.commands.help import fail
+from rlsd_pl.commands.presets import compose_over, expand
+from rlsd_pl.commands.reasons import readable
 from rlsd_pl.commands.runs import CONFIG_FILE, newest_checkpoint, newest_run, take_option
 from rlsd_pl.distributed import global_sum
 from rlsd_pl.errors import SetupError
@@ -51,7 +53,7 @@ class Subject:
         folder = newest_run() if checkpoint == "last" else Path(checkpoint)
         if (folder / CONFIG_FILE).exists():
             weights = newest_checkpoint(folder)
-            arguments = expand_over(folder / CONFIG_FILE, argv)
+            arguments = compose_over(folder / CONFIG_FILE, argv).arguments
             return cls(checkpoint, arguments, weights, folder / EVALUATION_FILE)
         if (folder / "checkpoints").exists():
             raise ValueError(
@@ -114,11 +116,15 @@ def evaluate(argv: Sequence[str]) -> Result:
         cli = EvaluateCLI(subject.arguments)
         result = _validate(cli, subject)
     except (SetupError, ValueError, OSError, ImportError) as error:
-        fail(str(error))
-        raise AssertionError from error
+        fail(readable(str(error)))
     if cli.trainer.is_global_zero:
         _report(result, Path(output) if output else subject.output)
     return result
+
+
+def main(argv: Sequence[str]) -> None:
+    """Evaluate."""
+    evaluate(argv)
 
 
 def _validate(cli: EvaluateCLI, subject: Subject) -> Result:

@@ -3,16 +3,68 @@
 from __future__ import annotations
 
 import difflib
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = (Path(__file__).parents[1] / "configs").resolve()
 
-GROUPS = ("experiment", "objective", "task", "teacher", "context", "verifier", "model", "engine", "trainer")
-"""Preset groups in the order in which they apply; later ones win, flags win over all."""
+GROUPS = (
+    "engine",
+    "trainer",
+    "model",
+    "task",
+    "objective",
+    "experiment",
+    "adapter",
+    "teacher",
+    "context",
+    "verifier",
+)
+"""Preset groups in the order in which they apply on top of ``default.yaml``, later ones over earlier ones, flags over
+all. Those behind ``experiment`` are parts of it that only the command line names, so they are the more specific."""
 
 DEFAULTS = {"objective": "rlsd", "task": "lab", "model": "lab", "engine": "transformers", "trainer": "auto"}
+
+WORDED = ("context", "contrast")
+"""Keys whose class a task may put into words of its own: ``configs/task/TASK/CLASS.yaml`` applies right behind the
+preset that names the class."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One file of settings and what to call it to people."""
+
+    name: str
+    path: Path
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the file says."""
+        return load(self.path)
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Settings of a command before they are parsed: files from the most general to the most specific, then flags."""
+
+    layers: tuple[Layer, ...]
+    flags: tuple[str, ...]
+
+    @property
+    def arguments(self) -> list[str]:
+        """For the parser."""
+        return [*(part for layer in self.layers for part in ("--config", str(layer.path))), *self.flags]
+
+
+@cache
+def load(path: Path) -> dict[str, Any]:
+    """The content of a YAML file."""
+    import yaml
+
+    return yaml.safe_load(path.read_text()) or {}
 
 
 def available(group: str) -> list[str]:
@@ -26,6 +78,11 @@ def description(group: str, name: str) -> str:
 
 
 def expand(argv: Sequence[str]) -> list[str]:
+    """The arguments of :func:`compose`."""
+    return compose(argv).arguments
+
+
+def compose(argv: Sequence[str]) -> Composition:
     """Replace preset names by the files they stand for, in front of all other arguments.
 
     ``--GROUP NAME`` and ``--GROUP=NAME`` are presets; a dotted import path or a file is left for the parser;
@@ -35,35 +92,15 @@ def expand(argv: Sequence[str]) -> list[str]:
         ValueError: for a name that is none of these; says which exist.
     """
     chosen, rest = _split(argv)
-    return _resolve(CONFIGS / "default.yaml", DEFAULTS | chosen, rest)
+    return _composition(Layer("default.yaml", CONFIGS / "default.yaml"), DEFAULTS | chosen, rest)
 
 
-def expand_over(config: Path, argv: Sequence[str]) -> list[str]:
-    """:func:`expand` on top of a resolved configuration: only the presets that ``argv`` names apply."""
-    return _resolve(config, *_split(argv))
+def compose_over(config: Path, argv: Sequence[str]) -> Composition:
+    """:func:`compose` on top of a run's resolved configuration: only the presets that ``argv`` names apply."""
+    return _composition(Layer(str(config), config), *_split(argv))
 
 
-def _resolve(config: Path, chosen: Mapping[str, str], rest: list[str]) -> list[str]:
-    files = [config]
-    for group in GROUPS:
-        name = chosen.get(group)
-        if name is None:
-            continue
-        if name in available(group):
-            files.append(CONFIGS / group / f"{name}.yaml")
-            # What a method needs said differently on this task, such as how a sibling's text becomes a hint.
-            overlay = CONFIGS / group / name / f"{chosen.get('objective')}.yaml"
-            files += [overlay] if overlay.exists() else []
-        elif group == "model":
-            rest = ["--model.name_or_path", name, *rest]
-        elif "." in name:
-            rest = [f"--{group}", name, *rest]
-        else:
-            raise ValueError(_unknown(group, name))
-    return [*(part for file in files for part in ("--config", str(file))), *rest]
-
-
-def expand_resumed(config: Path, argv: Sequence[str]) -> list[str]:
+def compose_resumed(config: Path, argv: Sequence[str]) -> Composition:
     """Flags on top of a resumed run's own configuration. Presets would reset what that run had set; only the trainer's
     may be given, to go on elsewhere.
 
@@ -76,12 +113,39 @@ def expand_resumed(config: Path, argv: Sequence[str]) -> list[str]:
             f"Got --{named[0]} together with --resume; a resumed run keeps what it was started with. Drop it, or "
             f"change single settings, for example --{named[0]}.SETTING VALUE."
         )
-    return expand_over(config, argv)
+    return compose_over(config, argv)
 
 
 def chosen_presets(argv: Sequence[str]) -> dict[str, str]:
     """The value of every preset group, defaults included."""
     return DEFAULTS | _split(argv)[0]
+
+
+def _composition(base: Layer, chosen: Mapping[str, str], rest: list[str]) -> Composition:
+    layers, flags = [base], list(rest)
+    for group in GROUPS:
+        name = chosen.get(group)
+        if name is None:
+            continue
+        if name in available(group):
+            layer = Layer(f"{group} {name}", CONFIGS / group / f"{name}.yaml")
+            layers += [layer, *_words(chosen.get("task", ""), layer.settings)]
+        elif group == "model":
+            flags = ["--model.name_or_path", name, *flags]
+        elif "." in name:
+            layers += _words(chosen.get("task", ""), {group: {"class_path": name}})
+            flags = [f"--{group}", name, *flags]
+        else:
+            raise ValueError(_unknown(group, name))
+    return Composition(tuple(layers), tuple(flags))
+
+
+def _words(task: str, settings: Mapping[str, Any]) -> Iterator[Layer]:
+    for key in WORDED:
+        name = settings.get(key, {}).get("class_path", "").rpartition(".")[2]
+        path = CONFIGS / "task" / task / f"{name}.yaml"
+        if name and path.exists():
+            yield Layer(f"task {task}, {name}", path)
 
 
 def _split(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -108,40 +172,3 @@ def _unknown(group: str, name: str) -> str:
         f"--{group} got {name!r}; expected one of: {', '.join(available(group))}, an import path of a class of your "
         f"own (package.module.Class), or a YAML file.{hint}"
     )
-
-
-def print_help(program: str, purpose: str, flags: Sequence[tuple[str, str]]) -> None:
-    """A page for people: presets, the flags that matter, where to find the rest."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, width=min(Console().width, 120))
-    console.print(f"[bold]python scripts/{program}[/] \\[options]\n\n{purpose}\n")
-    presets = Table("option", "value", "", box=None, title="Presets", title_justify="left", title_style="bold")
-    for group in GROUPS:
-        for i, name in enumerate(available(group)):
-            marker = " [dim](default)[/]" if DEFAULTS.get(group) == name else ""
-            presets.add_row(f"--{group}" if i == 0 else "", name + marker, _escape(description(group, name)))
-    console.print(presets, "")
-    table = Table("option", "", box=None, title="Often used", title_justify="left", title_style="bold")
-    for flag, meaning in flags:
-        table.add_row(flag, meaning)
-    console.print(table)
-    console.print(
-        "\nEvery option is typed and can stand in a YAML file (--config FILE, later ones win).\n"
-        "--help-all lists all of them; --print_config shows the resolved settings."
-    )
-
-
-def fail(message: str) -> None:
-    """Print an error for a person and leave with status 2."""
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {_escape(message)}")
-    sys.exit(2)
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -5,7 +5,7 @@ from rlsd_pl.contexts.composed import BareContext, FirstOf
 from rlsd_pl.contexts.documents import DocumentsContext
 from rlsd_pl.contexts.feedback import VerifierFeedback
 from rlsd_pl.contexts.problem import AnswerContext, SolutionContext
-from rlsd_pl.contexts.siblings import RejectedSiblings, SiblingContext, SuccessfulSibling
+from rlsd_pl.contexts.siblings import RejectedAnswers, RejectedSiblings, SiblingContext, SuccessfulSibling
 
 __all__ = [
     "AnswerContext",
@@ -14,6 +14,7 @@ __all__ = [
     "DocumentsContext",
     "FirstOf",
     "ProblemContext",
+    "RejectedAnswers",
     "RejectedSiblings",
     "SiblingContext",
     "SolutionContext",

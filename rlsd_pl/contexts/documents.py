@@ -5,18 +5,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from rlsd_pl.contexts.base import ProblemContext, Tokenizer
 from rlsd_pl.types import Problem
-
-DOCUMENTS_TEMPLATE = """\
-{{ prompt }}
-
-You have been given the following documents, which the reader of your reply does not have:
-<documents>
-{{ privileged }}
-</documents>
-Reply as if you knew this yourself, step by step, without mentioning the documents."""
 
 
 class DocumentsContext(ProblemContext):
@@ -26,13 +18,18 @@ class DocumentsContext(ProblemContext):
         folder: holds the files.
         field: key into ``Problem.privileged``; the value lists file names, one per line.
         max_tokens: most tokens of all files together, by the policy's tokenizer.
-        template: see :class:`Context`.
+        template, place, instruction: see :class:`Context`.
     """
 
-    def __init__(
-        self, folder: str, field: str = "documents", max_tokens: int = 2000, template: str = DOCUMENTS_TEMPLATE
-    ) -> None:
-        super().__init__(template)
+    words = """\
+You have been given the following documents, which the reader of your reply does not have:
+<documents>
+{{ privileged }}
+</documents>
+Reply as if you knew this yourself, step by step, without mentioning the documents."""
+
+    def __init__(self, folder: str, field: str = "documents", max_tokens: int = 2000, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         if max_tokens < 1:
             raise ValueError(f"Got context.max_tokens={max_tokens}; expected at least 1.")
         self.folder, self.field, self.max_tokens = Path(folder).expanduser().resolve(), field, max_tokens
@@ -43,15 +40,13 @@ class DocumentsContext(ProblemContext):
 
     @property
     def source(self) -> str:
-        """See :meth:`ProblemContext.source`."""
         return f"a file of {self.folder} named in Problem.privileged[{self.field!r}]"
 
     def bind(self, tokenizer: Tokenizer) -> None:
-        """See :meth:`Context.bind`."""
         self.tokenizer = tokenizer
 
     def text(self, problem: Problem) -> str | None:
-        """See :meth:`ProblemContext.text`; ``None`` also where a file is missing or lies outside the folder."""
+        """``None`` also where a file is missing or lies outside the folder."""
         return self._shown(problem.privileged.get(self.field, ""))
 
     def _read(self, listed: str) -> str | None:

@@ -7,15 +7,6 @@ from collections.abc import Sequence
 from rlsd_pl.contexts.base import Context
 from rlsd_pl.types import Rollout, Status
 
-FEEDBACK_TEMPLATE = """\
-{{ prompt }}
-
-An earlier attempt at this was judged as follows:
-<feedback>
-{{ privileged }}
-</feedback>
-Reply as if you had worked it out yourself, step by step, without mentioning the feedback."""
-
 
 class VerifierFeedback(Context):
     """r is the verifier's ``detail`` on this very completion (SDPO 2601.20802).
@@ -24,14 +15,17 @@ class VerifierFeedback(Context):
     detail may hold the expected answer.
 
     Args:
-        template: see :class:`Context`.
+        template, place, instruction: see :class:`Context`.
     """
 
-    def __init__(self, template: str = FEEDBACK_TEMPLATE) -> None:
-        super().__init__(template)
+    words = """\
+An earlier attempt at this was judged as follows:
+<feedback>
+{{ privileged }}
+</feedback>
+Reply as if you had worked it out yourself, step by step, without mentioning the feedback."""
 
     def privileged(self, group: Sequence[Rollout], index: int) -> str | None:
-        """See :meth:`Context.privileged`."""
         verdict = group[index].verdict
         if verdict.status in (Status.PASS, Status.ERROR) or not verdict.detail.strip():
             return None

@@ -16,6 +16,11 @@ from rlsd_pl.types import Completion, PaddedTokens, Sampling
 Row = tuple[int, Sequence[int]]
 """Index of the prompt and its token ids."""
 
+NOT_FINITE = (
+    "The policy's logits are not finite while sampling, so its weights are of no use. Resume from an earlier "
+    "checkpoint with a lower --optimizer.lr, or check the model folder."
+)
+
 
 class TransformersEngine(Engine):
     """Batched ``generate`` with a key-value cache.
@@ -64,13 +69,18 @@ def _batches(rows: list[Row], size: int) -> Iterator[list[Row]]:
 def _decode(policy: Policy, batch: list[Row], sampling: Sampling, on_finished: OnFinished) -> list[Completion]:
     prompts = PaddedTokens.prompts([prompt for _, prompt in batch], policy.pad_id).to(policy.device)
     recorder = Recorder(policy, prompts.ids.shape, sampling, [i for i, _ in batch], on_finished)
-    sequences = policy.generate(
-        inputs=prompts.ids,
-        attention_mask=prompts.mask.long(),
-        generation_config=_generation_config(policy, sampling),
-        logits_processor=LogitsProcessorList([recorder]),
-        synced_gpus=policy.sharded,
-    )
+    try:
+        sequences = policy.generate(
+            inputs=prompts.ids,
+            attention_mask=prompts.mask.long(),
+            generation_config=_generation_config(policy, sampling),
+            logits_processor=LogitsProcessorList([recorder]),
+            synced_gpus=policy.sharded,
+        )
+    except RuntimeError as error:
+        if "probability tensor" in str(error):
+            raise FloatingPointError(NOT_FINITE) from error
+        raise
     return recorder.finish(sequences)
 
 
@@ -123,6 +133,8 @@ class Recorder(LogitsProcessor):
         if self.steps < sequences.shape[1] - self.prompt_length:
             self._settle(sequences)
         self.pending = None
+        if not torch.isfinite(self.logprobs).all():
+            raise FloatingPointError(NOT_FINITE)
         self._end(self.running.nonzero().flatten().tolist(), sequences)
         return [self.completions[row] for row in range(len(self.places))]
 

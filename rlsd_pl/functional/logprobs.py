@@ -50,6 +50,14 @@ def token_scores(
 
     Returns:
         logprobs, entropy, divergence, each [N], the last ``None`` without a term. N = 0 keeps the graph.
+
+    Raises:
+        ValueError: for a temperature of 0, or a divergence without the teacher's states and head.
+
+    >>> head = torch.nn.Linear(2, 3, bias=False)
+    >>> scores = token_scores(torch.zeros(4, 2), head, torch.tensor([0, 1, 2, 0]), temperature=1.0)
+    >>> scores.logprobs.exp().tolist()  # of 3 tokens, all alike
+    [0.333..., 0.333..., 0.333..., 0.333...]
     """
     _check(temperature, divergence, teacher_hidden, teacher_head)
     teacher = None

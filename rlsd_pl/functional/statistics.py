@@ -1,4 +1,4 @@
-"""Mean and t-interval of a small sample, for example of one figure over a few seeds."""
+"""Statistics of groups, of samples per problem, and of one figure over a few seeds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,63 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+def zero_variance_groups(rewards: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Groups that teach nothing: all valid rewards equal, or fewer than two valid samples.
+
+    Source: the groups that dynamic sampling replaces, DAPO, arXiv:2503.14476, section 3.2.
+
+    Args:
+        rewards: [P, G].
+        valid: bool [P, G], the samples that were judged; ``None`` for all.
+
+    Returns:
+        bool [P]. A group with a NaN reward is not among them: its NaN has to surface.
+
+    >>> zero_variance_groups(torch.tensor([[1.0, 1.0], [0.0, 1.0]]))
+    tensor([ True, False])
+    """
+    valid = torch.ones_like(rewards, dtype=torch.bool) if valid is None else valid.bool()
+    highest = rewards.masked_fill(~valid, -torch.inf).amax(dim=1)
+    lowest = rewards.masked_fill(~valid, torch.inf).amin(dim=1)
+    return highest <= lowest
+
+
+def pass_at_k(samples: Tensor, correct: Tensor, k: int) -> Tensor:
+    """``1 - C(n - c, k) / C(n, k)``: the chance that k of the n samples, drawn without replacement, hold a correct one.
+
+    Source: Chen et al., arXiv:2107.03374, equation 1.
+
+    Args:
+        samples: n per problem, integer [N], at least k.
+        correct: c per problem, integer [N], in [0, n].
+        k: at least 1.
+
+    Returns:
+        float64 [N].
+
+    Raises:
+        ValueError: for a k beyond the samples, or counts beyond [0, n].
+
+    >>> pass_at_k(torch.tensor([4, 4]), torch.tensor([1, 0]), 2)
+    tensor([0.5000, 0.0000], dtype=torch.float64)
+    """
+    if k < 1 or bool((samples < k).any()):
+        raise ValueError(
+            f"pass@{k} needs 1 <= k <= samples, got as few as {samples.min()} samples; lower k or sample more"
+        )
+    if bool(((correct < 0) | (correct > samples)).any()):
+        raise ValueError(f"correct counts must lie in [0, samples], got {correct} of {samples}")
+    wrong = samples - correct
+    log_all_wrong = _log_falling_factorial(wrong, k) - _log_falling_factorial(samples, k)
+    return torch.where(wrong < k, 1.0, 1 - log_all_wrong.exp())
+
+
+def _log_falling_factorial(n: Tensor, k: int) -> Tensor:
+    """``log(n (n - 1) ... (n - k + 1))`` float64; its value for n < k means nothing."""
+    top = n.to(torch.float64)
+    return torch.lgamma(top + 1) - torch.lgamma((top - k + 1).clamp(min=1))
 
 
 class MeanInterval(NamedTuple):
@@ -22,6 +79,12 @@ def mean_interval(sample: Tensor, confidence: float = 0.95) -> MeanInterval:
     Args:
         sample: [n], n >= 1, independent values.
         confidence: in (0, 1).
+
+    Raises:
+        ValueError: for another shape.
+
+    >>> mean_interval(torch.tensor([1.0, 2.0, 3.0]))
+    MeanInterval(mean=2.0, half_width=2.4841377...)
     """
     if sample.ndim != 1 or sample.numel() == 0:
         raise ValueError(f"sample has shape {list(sample.shape)}, expected [n] with n >= 1")
@@ -39,6 +102,12 @@ def student_t_quantile(confidence: float, degrees_of_freedom: int) -> float:
     Args:
         confidence: two-sided, in (0, 1).
         degrees_of_freedom: nu >= 1.
+
+    Raises:
+        ValueError: outside these ranges.
+
+    >>> round(student_t_quantile(0.95, 4), 3)
+    2.776
     """
     if not 0 < confidence < 1 or degrees_of_freedom < 1:
         raise ValueError(

@@ -73,6 +73,7 @@ class LabVerifier(Verifier):
             detail=detail,
             metrics=_metrics(steps, answer, problem.metadata["expression"]),
             spans=_spans(text, steps, problem.metadata["misconceptions"]),
+            answer=answer,
         )
 
 

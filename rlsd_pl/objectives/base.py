@@ -8,13 +8,19 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from rlsd_pl.objectives.advantages import AdvantageEstimator, GroupNormalized
-from rlsd_pl.objectives.divergences import Divergence
-from rlsd_pl.objectives.importance import ImportanceCorrection
-from rlsd_pl.objectives.reductions import Reduction, TokenMean
-from rlsd_pl.objectives.reference import ReferenceKL
-from rlsd_pl.objectives.surrogates import PPOClip, Surrogate
-from rlsd_pl.objectives.truncation import Truncation, ZeroReward
+from rlsd_pl.objectives.parts import (
+    AdvantageEstimator,
+    Divergence,
+    GroupNormalized,
+    ImportanceCorrection,
+    PPOClip,
+    Reduction,
+    ReferenceKL,
+    Surrogate,
+    TokenMean,
+    Truncation,
+    ZeroReward,
+)
 from rlsd_pl.patterns import TextPattern
 from rlsd_pl.types import Credit, RolloutBatch, Signal, TokenLoss, TokenScores, present
 
@@ -25,7 +31,7 @@ class Needs:
 
     Attributes:
         signals: fields of the batch that the collector fills in.
-        divergence: distribution term over the vocabulary; goes with ``Signal.DISTRIBUTION``, weighted by ``Credit``.
+        divergence: distribution term over the vocabulary; goes with ``Signal.DISTRIBUTION``; ``Credit`` weighs it.
         span: pattern in a completion's text whose tokens ``RolloutBatch.span`` marks.
         demonstrations: keys into ``Problem.privileged``; the first that a problem has is learnt from in place of the
             policy's own samples. Empty for every on-policy objective.
@@ -85,7 +91,7 @@ class Objective(ABC):
 
     @abstractmethod
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
-        """Token advantages of a rollout, and weights of the distribution term, once, when it is collected.
+        """Token advantages [B, T] of a rollout, and weights [B] of the distribution term, once, when it is collected.
 
         Args:
             batch: the whole rollout of this process, with the signals that were asked for.
@@ -93,7 +99,12 @@ class Objective(ABC):
         """
 
     def loss(self, batch: RolloutBatch, scores: TokenScores) -> TokenLoss:
-        """Per-token loss [B, T] of one micro-batch. Gradient flows through ``scores`` alone."""
+        """Per-token loss [B, T] of one micro-batch, and what to log of its tokens.
+
+        Args:
+            batch: some rows of the rollout, with credit.
+            scores: [B, T] of the policy as it stands; gradient flows through it alone.
+        """
         loss = -self.entropy_bonus * scores.entropy
         diagnostics: dict[str, Tensor] = {"entropy": scores.entropy.detach()}
         for term in (self._policy_term, self._distribution_term, self._reference_term):
@@ -105,11 +116,11 @@ class Objective(ABC):
         if batch.token_advantages is None:
             return None
         old = batch.rollout_logprobs if batch.off_policy else scores.logprobs.detach()
-        inputs = (scores.logprobs, old, batch.token_advantages)
+        inputs = (scores.logprobs, old, batch.token_advantages, batch.loss_mask)
         clipped = self.surrogate.clipped(*inputs)
         if clipped is not None:
-            diagnostics["ratio_clip_fraction"] = clipped
-        loss = self.surrogate(*inputs, batch.loss_mask)
+            diagnostics["ratio_clip_fraction"] = clipped.to(scores.logprobs.dtype)
+        loss = self.surrogate(*inputs)
         # Off-policy, the surrogate's own ratio is that to the sampling distribution already.
         return loss if batch.off_policy else self._corrected(loss, batch, scores, diagnostics)
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from rlsd_pl import functional as F
 from rlsd_pl.objectives.base import Needs
+from rlsd_pl.objectives.parts import LinearDecay, Schedule
 from rlsd_pl.objectives.rlsd import RLSD
-from rlsd_pl.objectives.schedules import LinearDecay, Schedule
 from rlsd_pl.types import RolloutBatch, Signal, present
 
 
@@ -21,7 +21,7 @@ class CEPO(RLSD):
 
     Args:
         epsilon_w: half-width of the clip; .5 in the official code.
-        strength: schedule of lambda; default .5 to 0 over 25 iterations, likewise.
+        strength: schedule of the strength (lambda in the paper); default .5 to 0 over 25 iterations, likewise.
     """
 
     def __init__(self, epsilon_w: float = 0.5, strength: Schedule | None = None, **kwargs: Any) -> None:

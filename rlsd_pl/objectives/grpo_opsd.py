@@ -7,9 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from rlsd_pl.objectives.base import Needs
-from rlsd_pl.objectives.divergences import Divergence, GeneralizedJSD
+from rlsd_pl.objectives.parts import Constant, Divergence, GeneralizedJSD, Schedule
 from rlsd_pl.objectives.rlvr import RLVR
-from rlsd_pl.objectives.schedules import Constant, Schedule
 from rlsd_pl.types import Credit, RolloutBatch, Signal, present
 
 
@@ -20,7 +19,7 @@ class GRPOWithOPSD(RLVR):
     keeps its reward term alone.
 
     Args:
-        strength: schedule of lambda; default constantly .1.
+        strength: schedule of the strength (lambda in the paper), the factor of the divergence; default constantly .1.
         divergence: default the full reverse KL(S || T).
     """
 

@@ -1,4 +1,4 @@
-"""OPSD: on-policy self-distillation from the same model with privileged information."""
+"""OPSD: on-policy self-distillation from the same model with privileged information (2601.18734)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from rlsd_pl import functional as F
 from rlsd_pl.objectives.base import Needs, Objective
-from rlsd_pl.objectives.divergences import Divergence, GeneralizedJSD
+from rlsd_pl.objectives.parts import Divergence, GeneralizedJSD
 from rlsd_pl.types import Credit, RolloutBatch, Signal, present
 
 
@@ -15,7 +15,7 @@ class OPSD(Objective):
 
     The student is pushed towards every preference of a teacher that has seen r, those that nobody without r can have
     included: accuracy rises first and then collapses into leakage (2604.03128, section 3 and Fig. 3). A completion
-    without context teaches nothing.
+    without context is left out of the update, and of the count that the loss is divided by.
 
     Args:
         divergence: default the full reverse KL(S || T).
@@ -30,15 +30,16 @@ class OPSD(Objective):
         return super().needs.plus(Signal.DISTRIBUTION, divergence=self.divergence)
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
-        """No policy-gradient term; the divergence wherever the context had a text."""
         has_context = present(batch.distillation, Signal.DISTRIBUTION).has_context
-        return Credit(None, distribution_weights=has_context.float())
+        learnt = batch.loss_mask & has_context[:, None]
+        return Credit(None, distribution_weights=has_context.float(), loss_mask=learnt)
 
 
 class OPSDSampled(Objective):
     """A_t = log P_T(y_t | x, r) - log P_S(y_t | x): OPSD's gradient on the sampled token alone; no reward.
 
-    A completion without context has A_t = 0.
+    Its expected gradient is that of -KL(S || T). A completion without context is left out of the update, and of the
+    count that the loss is divided by.
     """
 
     @property
@@ -47,4 +48,5 @@ class OPSDSampled(Objective):
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
         teacher = present(batch.teacher, Signal.TEACHER)
-        return Credit(F.distillation_credit(teacher.logprobs, batch.rollout_logprobs))
+        learnt = batch.loss_mask & teacher.has_context[:, None]
+        return Credit(F.evidence_delta(teacher.logprobs, batch.rollout_logprobs), loss_mask=learnt)

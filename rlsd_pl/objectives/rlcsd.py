@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rlsd_pl import functional as F
 from rlsd_pl.objectives.base import Needs, Objective
-from rlsd_pl.objectives.schedules import Constant, Schedule
+from rlsd_pl.objectives.parts import Constant, PPOClip, Schedule, Surrogate
 from rlsd_pl.types import Credit, RolloutBatch, Signal, present
 
 
@@ -24,10 +24,12 @@ class RLCSD(Objective):
     in ``credit/left_out``.
 
     Args:
-        strength: schedule of beta times lambda, the bound of the bonus; default constantly .5.
+        strength: schedule of the strength (beta times lambda in the paper), the bound of the bonus; default constantly
+            .5.
         temperature: tau, in nats.
         threshold: delta.
         selected_weight: eta.
+        surrogate: default :class:`PPOClip` (.2, .2), as in the official code.
     """
 
     def __init__(
@@ -36,9 +38,10 @@ class RLCSD(Objective):
         temperature: float = 0.02,
         threshold: float = 0.02,
         selected_weight: float = 1.0,
+        surrogate: Surrogate | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(surrogate=surrogate or PPOClip(0.2, 0.2), **kwargs)
         self.strength = strength or Constant(0.5)
         self.temperature, self.threshold, self.selected_weight = temperature, threshold, selected_weight
 
@@ -50,21 +53,35 @@ class RLCSD(Objective):
         teacher, contrast = present(batch.teacher, Signal.TEACHER), present(batch.contrast, Signal.CONTRAST)
         strength = self.strength(iteration)
         evidence = F.contrastive_evidence(teacher.logprobs, contrast.logprobs, contrast.exists)
-        bonus = F.rlcsd_bonus(evidence, strength, self.temperature)
-        token_advantages = F.rlcsd_credit(batch.advantages, bonus, self.threshold)
         contrasted = teacher.has_context & contrast.exists.any(dim=1)
-        selected = F.rlcsd_selection(bonus, self.threshold)
+        learnt = batch.loss_mask & contrasted[:, None]
+        bonus = self.bonus(evidence, strength)
+        selected = self.selected(bonus)
+        token_advantages = torch.where(selected, self.moved(batch.advantages, bonus), batch.advantages[:, None])
         metrics = {
             "strength": strength,
-            "selected": F.masked_mean(selected.float(), batch.loss_mask & contrasted[:, None]).item(),
+            "selected": F.masked_mean(selected.float(), learnt).item(),
             "left_out": 1 - contrasted.float().mean().item(),
         }
-        return Credit(token_advantages * self._balance(selected, contrasted[:, None], batch.loss_mask), metrics)
+        return Credit(token_advantages * self._balance(selected, learnt), metrics, loss_mask=learnt)
 
-    def _balance(self, selected: Tensor, contrasted: Tensor, mask: Tensor) -> Tensor:
-        """[B, T] factors that turn one mean over all tokens into the sum of two means, and leave the rest out."""
-        factors = torch.zeros(mask.shape)
+    def bonus(self, evidence: Tensor, strength: float) -> Tensor:
+        """``rho_t = strength * tanh(e_t / tau)`` [B, T], of the evidence [B, T] in nats."""
+        return strength * torch.tanh(evidence / self.temperature)
+
+    def selected(self, bonus: Tensor) -> Tensor:
+        """``|rho_t| > delta``, bool [B, T]; a NaN is selected, so that it reaches the loss and is seen."""
+        return ~(bonus.abs() <= self.threshold)
+
+    def moved(self, advantages: Tensor, bonus: Tensor) -> Tensor:
+        """``A + rho_t`` [B, T] of A [B] and rho [B, T], cut at 0 where it would turn the sign of A; 0 where A is 0."""
+        sign = advantages.sign()[:, None]
+        return sign * (advantages.abs()[:, None] + sign * bonus).clamp(min=0)
+
+    def _balance(self, selected: Tensor, learnt: Tensor) -> Tensor:
+        """[B, T] factors that turn one mean over the tokens of ``learnt`` [B, T] into the sum of two means."""
+        factors = torch.zeros(learnt.shape)
         for kind, weight in ((selected, self.selected_weight), (~selected, 1.0)):
-            members = kind & contrasted & mask
-            factors[members] = weight * mask.sum() / members.sum().clamp(min=1)
+            members = kind & learnt
+            factors[members] = weight * learnt.sum() / members.sum().clamp(min=1)
         return factors

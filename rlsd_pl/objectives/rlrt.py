@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlsd_pl.objectives.parts import Constant, EvidenceWeighting, ReversedOnCorrect, Schedule
 from rlsd_pl.objectives.rlsd import RLSD
-from rlsd_pl.objectives.schedules import Constant, Schedule
-from rlsd_pl.objectives.weighting import EvidenceWeighting, ReversedOnCorrect
 
 
 class RLRT(RLSD):
@@ -17,7 +16,7 @@ class RLRT(RLSD):
 
     Args:
         epsilon_w: half-width of the clip; 1 as in the public code, which leaves the lower side open.
-        strength: schedule of lambda; default constantly .5.
+        strength: schedule of the strength (lambda in RLSD); default constantly .5.
         weighting: :class:`ReversedOnCorrect`, or :class:`ReversedOnAll` for the paper's variant RLRT-All.
     """
 

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from rlsd_pl import functional as F
 from rlsd_pl.objectives.base import Needs, Objective
-from rlsd_pl.objectives.schedules import LinearDecay, Schedule
-from rlsd_pl.objectives.weighting import EvidenceWeighting, TwoSided
+from rlsd_pl.objectives.parts import EvidenceWeighting, LinearDecay, Schedule, TwoSided
 from rlsd_pl.patterns import TextPattern
 from rlsd_pl.types import Credit, RolloutBatch, Signal, present
 
@@ -24,11 +23,10 @@ class RLSD(Objective):
 
     Args:
         epsilon_w: half-width of the clip on the evidence weight; at 1 or above the lower side is open.
-        strength: schedule of lambda; default .5 to 0 over 50 iterations, as in the paper.
+        strength: schedule of the strength (lambda in the paper); default .5 to 0 over 50 iterations, as in the paper.
         weighting: how evidence becomes a weight; default :class:`TwoSided`.
         span: regular expression; only tokens of its matches (of its first group, if it has one) are weighted by
-            evidence, the others keep A. ``(?s)<think>(.*)</think>`` keeps style at the end out of it. On the command
-            line write ``(?:[0-9])`` for ``[0-9]``, which would be read as a list.
+            evidence, the others keep A. ``(?s)<think>(.*)</think>`` keeps style at the end out of it.
     """
 
     def __init__(
@@ -61,8 +59,6 @@ class RLSD(Objective):
         if batch.span is not None:
             delta = delta.masked_fill(~batch.span, 0.0)
             metrics["span"] = F.masked_mean(batch.span.float(), batch.loss_mask).item()
-        token_advantages = self.weighting(batch.advantages, delta, strength, self.epsilon_w)
-        clipped = F.evidence_clip_fraction(
-            self.weighting.direction * delta, batch.advantages[:, None], self.epsilon_w, batch.loss_mask
-        )
-        return Credit(token_advantages, {**metrics, "clip_fraction": clipped.item()})
+        weights, clipped = self.weighting(batch.advantages, delta, strength, self.epsilon_w)
+        metrics["clip_fraction"] = F.masked_mean(clipped.float(), batch.loss_mask).item()
+        return Credit(batch.advantages[:, None] * weights, metrics)

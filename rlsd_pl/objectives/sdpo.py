@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlsd_pl.objectives.divergences import Divergence, TopKTail
-from rlsd_pl.objectives.importance import ImportanceCorrection, TruncatedImportance
 from rlsd_pl.objectives.opsd import OPSD
+from rlsd_pl.objectives.parts import Divergence, ImportanceCorrection, TopKTail, TruncatedImportance
 
 
 class SDPO(OPSD):
     """min sum_t sg(min(pi / pi_rollout, 2)) D_alpha(P_T(. | x, r), P_S(. | x)) over the student's 100 likeliest tokens
     and one tail bucket; r is a successful sibling or the verifier's feedback; the teacher is an EMA of the policy.
 
-    A completion with neither teaches nothing and is counted in ``rollout/no_context``. Rewards enter through the choice
-    of r alone.
+    A completion with neither is left out of the update and of the count that the loss is divided by, as in the official
+    code, and counted in ``rollout/no_context``. Rewards enter through the choice of r alone.
 
     Args:
         divergence: default :class:`TopKTail` with k = 100 and alpha = .5.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from rlsd_pl.objectives.base import Needs, Objective
-from rlsd_pl.objectives.surrogates import Reinforce, Surrogate
+from rlsd_pl.objectives.parts import Reinforce, Surrogate
 from rlsd_pl.types import Credit, RolloutBatch
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-from jinja2 import TemplateError
+from dataclasses import dataclass
 
 from rlsd_pl.contexts.base import ProblemContext
 from rlsd_pl.engines import demonstration
 from rlsd_pl.errors import SetupError, user_code
 from rlsd_pl.learner import Learner
-from rlsd_pl.rollout.sampler import student_messages
+from rlsd_pl.rollout.sampler import student_messages, teacher_messages
 from rlsd_pl.tasks.base import Split, Task
-from rlsd_pl.types import Message, Problem, Signal
+from rlsd_pl.types import Problem, Signal
 from rlsd_pl.verifiers.base import Verifier
 
 log = logging.getLogger(__name__)
@@ -147,20 +145,20 @@ class ProblemCheck:
         messages = student_messages(problem, self.verifier)
         try:
             tokens = len(self.learner.encode(messages))
-        except TemplateError as error:
-            return f"the chat template refuses its messages: {error}"
+        except ValueError as error:
+            return str(error)
         if reason := self.limits.refused(tokens, "data.max_prompt_tokens", self.limits.student):
             return reason
-        return self._long_context(problem, messages) if split == "train" else None
+        return self._long_context(problem) if split == "train" else None
 
-    def _long_context(self, problem: Problem, messages: list[Message]) -> str | None:
+    def _long_context(self, problem: Problem) -> str | None:
         """Reason why a teacher's prompt that is known before the rollout cannot be used, or ``None``."""
         learner, signals = self.learner, self.learner.objective.needs.signals
         used = [learner.context] if signals & (Signal.TEACHER | Signal.DISTRIBUTION) else []
         used += [learner.contrast] if signals & Signal.CONTRAST and learner.contrast is not None else []
         for context in used:
             if isinstance(context, ProblemContext) and (text := context.text(problem)) is not None:
-                tokens = len(learner.encode(context.messages(replace(problem, messages=messages), text)))
+                tokens = len(learner.encode(teacher_messages(context, problem, self.verifier, text)))
                 if reason := self.limits.refused(tokens, "data.max_teacher_prompt_tokens", self.limits.teacher):
                     return f"the teacher's {reason}"
         return None

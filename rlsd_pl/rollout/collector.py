@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rlsd_pl.distributed import Sums, global_sum
-from rlsd_pl.functional import signal_free_groups
+from rlsd_pl.functional import zero_variance_groups
 from rlsd_pl.objectives import Objective
 from rlsd_pl.rollout.metrics import credit_sums, group_sums, rollout_sums, time_sums
 from rlsd_pl.rollout.sampler import SampledGroups, Sampler, derive_seed
@@ -80,7 +80,10 @@ class RolloutCollector:
         score_seconds = time.perf_counter() - start
         credit = self._credit(batch, iteration)
         batch = replace(
-            batch, token_advantages=credit.token_advantages, distribution_weights=credit.distribution_weights
+            batch,
+            token_advantages=credit.token_advantages,
+            distribution_weights=credit.distribution_weights,
+            loss_mask=batch.loss_mask if credit.loss_mask is None else batch.loss_mask & credit.loss_mask,
         )
         sums = {
             # All that the policy said describes it: replaced groups count too.
@@ -107,7 +110,7 @@ class RolloutCollector:
         """Dynamic sampling (DAPO, 2503.14476): new problems for groups whose rewards are all equal, up to the cap."""
         for attempt in range(1, self.max_resampling_rounds + 1):
             rewards, learnt = self._rewards(sampled.groups)
-            places = signal_free_groups(rewards, learnt).nonzero().flatten().tolist()
+            places = zero_variance_groups(rewards, learnt).nonzero().flatten().tolist()
             if global_sum(float(len(places)), self.sampler.policy.device) == 0:
                 return
             # Sharded, generating is collective: a process that lacks nothing generates too, and drops it.
@@ -131,6 +134,7 @@ class RolloutCollector:
         shape = tuple(batch.rollout_logprobs.shape)
         for name, value, expected in (
             ("token_advantages", credit.token_advantages, shape),
+            ("loss_mask", credit.loss_mask, shape),
             ("distribution_weights", credit.distribution_weights, shape[:1]),
         ):
             if value is not None and tuple(value.shape) != expected:

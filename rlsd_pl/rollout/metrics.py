@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlsd_pl.distributed import Sums
-from rlsd_pl.functional import masked_sum, signal_free_groups
+from rlsd_pl.functional import masked_sum, zero_variance_groups
 from rlsd_pl.rollout.sampler import SampledGroups
 from rlsd_pl.types import Credit, Rollout, RolloutBatch, Status
 
@@ -31,7 +31,7 @@ def group_sums(batch: RolloutBatch, sampled: SampledGroups) -> Sums:
     """Zero-variance groups, dynamic sampling, and completions without a context; keys ``rollout/``."""
     groups, rows = float(len(sampled.groups)), float(len(batch))
     shape = (len(sampled.groups), -1)
-    without = signal_free_groups(batch.rewards.view(shape), batch.loss_mask.any(dim=1).view(shape))
+    without = zero_variance_groups(batch.rewards.view(shape), batch.loss_mask.any(dim=1).view(shape))
     sums = {"rollout/zero_variance_groups": (float(without.sum()), groups)}
     if sampled.resampling_rounds:
         replaced = float(len(sampled.replaced))

@@ -6,8 +6,9 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from rlsd_pl.contexts import Context
 from rlsd_pl.engines import Engine, OnFinished, demonstrate
 from rlsd_pl.errors import UserCodeError
 from rlsd_pl.policy import Policy
@@ -55,6 +56,12 @@ def student_messages(problem: Problem, verifier: Verifier) -> list[Message]:
         {**m, "content": f"{m['content']}\n\n{verifier.instruction}"} if i == last else m
         for i, m in enumerate(problem.messages)
     ]
+
+
+def teacher_messages(context: Context, problem: Problem, verifier: Verifier, text: str) -> list[Message]:
+    """The teacher's chat, with the verifier's answer instruction where the context wants it."""
+    asked = replace(problem, messages=student_messages(problem, verifier)) if context.instruction else problem
+    return context.messages(asked, text)
 
 
 @dataclass

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from rlsd_pl.contexts import Context
 from rlsd_pl.policy import Policy
-from rlsd_pl.rollout.sampler import student_messages
+from rlsd_pl.rollout.sampler import student_messages, teacher_messages
 from rlsd_pl.teachers import Teacher
 from rlsd_pl.types import (
     ContrastScores,
     DistillationPrompts,
-    Message,
     PaddedTokens,
     Rollout,
     RolloutBatch,
@@ -102,12 +101,12 @@ class Scorer:
     def _prompts_with(
         self, context: Context, texts: Sequence[str | None], groups: Groups
     ) -> tuple[PaddedTokens, Tensor]:
-        rollouts = [rollout for group in groups for rollout in group]
+        places = [(group, index) for group in groups for index in range(len(group))]
         encoded, shown = [], []
-        for text, rollout in zip(texts, rollouts, strict=True):
-            messages = student_messages(rollout.problem, self.verifier)
-            ids = None if text is None else self._teacher_prompt(context, rollout, messages, text)
-            encoded.append(self.policy.encode(messages) if ids is None else ids)
+        for text, (group, index) in zip(texts, places, strict=True):
+            ids = None if text is None else self._teacher_prompt(context, group, index, text)
+            own = student_messages(group[index].problem, self.verifier)
+            encoded.append(self.policy.encode(own) if ids is None else ids)
             shown.append(ids is not None)
         if too_long := sum(text is not None for text in texts) - sum(shown):
             log.warning(
@@ -117,11 +116,10 @@ class Scorer:
             )  # fmt: skip
         return PaddedTokens.prompts(encoded, self.policy.pad_id), torch.tensor(shown)
 
-    def _teacher_prompt(
-        self, context: Context, rollout: Rollout, messages: list[Message], text: str
-    ) -> list[int] | None:
+    def _teacher_prompt(self, context: Context, group: Sequence[Rollout], index: int, text: str) -> list[int] | None:
         """Token ids of (x, r); ``None`` if they are too many."""
-        ids = self.policy.encode(context.messages(replace(rollout.problem, messages=messages), text))
+        messages = teacher_messages(context.choice(group, index), group[index].problem, self.verifier, text)
+        ids = self.policy.encode(messages)
         return ids if self.max_prompt_tokens is None or len(ids) <= self.max_prompt_tokens else None
 
     def _contrast_scores(self, batch: RolloutBatch, groups: Groups) -> ContrastScores:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-from jinja2 import StrictUndefined, TemplateSyntaxError
-from jinja2.meta import find_undeclared_variables
-from jinja2.sandbox import SandboxedEnvironment
 
 from rlsd_pl.errors import SetupError
 from rlsd_pl.tasks.values import text_of
+from rlsd_pl.templates import TextTemplate
+
+Wanted = str | bool | int | float | list[str | bool | int | float]
+"""A value that a column may be asked to have, or several."""
 
 FOLDER = "folder"
 """Variable of every template: the folder that the table lies in."""
-
-# A preset may come from someone else: its templates reach the row and nothing of Python.
-_ENVIRONMENT = SandboxedEnvironment(
-    undefined=StrictUndefined,
-    autoescape=False,
-    keep_trailing_newline=True,
-    finalize=lambda value: value if isinstance(value, StrictUndefined) else text_of(value),
-)
 
 
 class Cell:
@@ -36,14 +28,14 @@ class Cell:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self._template = None
-        self.columns = {source}
+        self._template: TextTemplate | None = None
+        self.columns = frozenset({source})
         if "{{" in source or "{%" in source:
             try:
-                self.columns = find_undeclared_variables(_ENVIRONMENT.parse(source)) - {FOLDER}
-            except TemplateSyntaxError as error:
-                raise SetupError(f"Got the template {source!r}; expected Jinja2: {error}.") from None
-            self._template = _ENVIRONMENT.from_string(source)
+                self._template = TextTemplate(source, "template", show=text_of)
+            except ValueError as error:
+                raise SetupError(str(error)) from None
+            self.columns = self._template.variables - {FOLDER}
 
     @property
     def is_column(self) -> bool:
@@ -65,16 +57,10 @@ def is_blank(value: Any) -> bool:
     return value in ([], {}) or not text_of(value).strip()
 
 
-def matches(row: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
-    """True if every named column has the wanted value, or one of a list of them; ``7`` and ``"7"`` are the same."""
-    return all(
-        any(
-            row[name] == each or text_of(row[name]) == text_of(each)
-            for each in (wanted if _is_list(wanted) else [wanted])
-        )
-        for name, wanted in where.items()
-    )
+def matches(row: Mapping[str, Any], where: Mapping[str, Wanted]) -> bool:
+    """True if every named column has the wanted value, or one of a list of them, in writing: ``3`` equals ``"3"``."""
+    return all(text_of(row[name]) in _options(wanted) for name, wanted in where.items())
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
+def _options(wanted: Wanted) -> list[str]:
+    return [text_of(value) for value in (wanted if isinstance(wanted, list) else [wanted])]

@@ -9,7 +9,7 @@ from typing import Any
 from rlsd_pl.errors import SetupError
 from rlsd_pl.patterns import TextPattern
 from rlsd_pl.tasks.base import Split, Task, unit_hash
-from rlsd_pl.tasks.columns import Cell, cells, is_blank, matches
+from rlsd_pl.tasks.columns import Cell, Wanted, cells, is_blank, matches
 from rlsd_pl.tasks.files import COMPRESSED, Rows, is_file_name, read_table
 from rlsd_pl.tasks.values import text_of
 from rlsd_pl.types import Message, Problem
@@ -59,7 +59,7 @@ class TableTask(Task):
         prompt_template: str | None = None,
         privileged: dict[str, str] | None = None,
         metadata: dict[str, str] | None = None,
-        where: dict[str, Any] | None = None,
+        where: dict[str, Wanted] | None = None,
         system_prompt: str | None = None,
         val_path: str | None = None,
         val_fraction: float = 0.1,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
 from torch import Tensor, nn
 
 from rlsd_pl import functional as F
+from rlsd_pl.objectives.parts import GeneralizedJSD
 from rlsd_pl.types import TokenScores
 
 TOKENS, WIDTH, VOCABULARY = 11, 6, 13
 CHUNKS = [1, VOCABULARY, 3 * VOCABULARY + 5, 2**24]
 TEMPERATURE = 0.7
-JSD = partial(F.generalized_jsd, beta=0.5)
+JSD = GeneralizedJSD(beta=0.5)
 
 
 class Setup:

@@ -1,4 +1,4 @@
-"""Masked sums and means, and the reductions built on them."""
+"""Masked sums and means."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from rlsd_pl import functional as F
-
-PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
 
 
 def random_rows(seed: int, rows: int = 4, tokens: int = 6) -> tuple[Tensor, Tensor]:
@@ -64,77 +60,3 @@ def test_an_empty_mask_gives_zero_and_keeps_the_graph():
 def test_a_broadcast_mask_counts_what_it_covers():
     x = torch.arange(6.0).reshape(2, 3)
     assert F.masked_mean(x, torch.tensor([[1], [0]])).item() == 1.0
-
-
-def test_reductions_match_loops():
-    loss, mask = random_rows(2)
-    rows = kept(loss, mask)
-    flat = [value for row in rows for value in row]
-    filled = [row for row in rows if row]
-    weights = mask.double()
-    token_mean = F.reduce(loss, F.token_mean_weights(weights), F.token_count(mask))
-    assert token_mean.item() == pytest.approx(sum(flat) / len(flat), abs=1e-12)
-    sequence_mean = F.reduce(loss, F.sequence_mean_weights(weights), F.sequence_count(mask))
-    assert sequence_mean.item() == pytest.approx(sum(sum(r) / len(r) for r in filled) / len(filled), abs=1e-12)
-    sequence_sum = F.reduce(loss, F.sequence_sum_weights(weights, 32), F.sequence_count(mask))
-    assert sequence_sum.item() == pytest.approx(sum(map(sum, filled)) / 32 / len(filled), abs=1e-12)
-
-
-def test_counts_are_whole_numbers_of_tokens_and_of_filled_rows():
-    mask = torch.tensor([[1, 1, 0], [0, 0, 0], [1, 0, 0]], dtype=torch.bool)
-    assert (F.token_count(mask).item(), F.sequence_count(mask).item()) == (3, 2)
-
-
-REDUCTIONS = {
-    "token-mean": (F.token_mean_weights, F.token_count),
-    "sequence-mean": (F.sequence_mean_weights, F.sequence_count),
-    "sequence-sum": (lambda mask: F.sequence_sum_weights(mask, 9), F.sequence_count),
-}
-
-
-@pytest.mark.parametrize("name", REDUCTIONS)
-@PROPERTY
-@given(seed=st.integers(0, 10_000), split=st.integers(1, 3), padding=st.integers(0, 4))
-def test_micro_batches_padding_and_permutation_change_nothing(name: str, seed: int, split: int, padding: int):
-    weigh, count_of = REDUCTIONS[name]
-    loss, mask = random_rows(seed)
-    whole = F.reduce(loss, weigh(mask.double()), count_of(mask))
-
-    parts = [
-        F.reduce(part, weigh(part_mask.double()), count_of(mask))
-        for part, part_mask in zip(loss.split(split), mask.split(split), strict=True)
-    ]
-    torch.testing.assert_close(torch.stack(parts).sum(), whole)
-
-    order = torch.randperm(len(loss), generator=torch.Generator().manual_seed(seed))
-    torch.testing.assert_close(F.reduce(loss[order], weigh(mask[order].double()), count_of(mask)), whole)
-
-    wide = torch.nn.functional.pad(loss, (0, padding), value=math.nan)
-    wide_mask = torch.nn.functional.pad(mask, (0, padding))
-    torch.testing.assert_close(F.reduce(wide, weigh(wide_mask.double()), count_of(wide_mask)), whole)
-
-
-def test_a_count_of_zero_keeps_the_graph():
-    loss = torch.full((2, 2), math.nan, requires_grad=True)
-    empty = torch.zeros(2, 2)
-    reduced = F.reduce(loss, F.token_mean_weights(empty), F.token_count(empty))
-    reduced.backward()
-    assert reduced.item() == 0.0
-    assert loss.grad is not None
-    assert loss.grad.tolist() == [[0, 0], [0, 0]]
-
-
-def test_a_fractional_count_divides_as_it_is():
-    loss = torch.ones(1, 2, dtype=torch.float64)
-    assert F.reduce(loss, F.token_mean_weights(torch.ones(1, 2)), 2 / 3).item() == 2 / (2 / 3)
-
-
-def test_the_weights_keep_the_precision_of_a_floating_mask():
-    mask = torch.ones(2, 3, dtype=torch.float64)
-    assert F.sequence_mean_weights(mask).dtype == torch.float64
-    assert F.sequence_mean_weights(mask.bool()).dtype == torch.float32
-
-
-def test_max_tokens_must_be_positive():
-    with pytest.raises(ValueError, match="max_tokens is 0"):
-        F.sequence_sum_weights(torch.ones(1, 1), 0)

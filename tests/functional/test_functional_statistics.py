@@ -1,4 +1,4 @@
-"""pass@k, t-intervals, and the leakage figures."""
+"""pass@k, t-intervals, and groups that teach nothing."""
 
 from __future__ import annotations
 
@@ -88,23 +88,9 @@ def test_t_quantile_refuses_what_has_none(confidence: float, degrees_of_freedom:
         F.student_t_quantile(confidence, degrees_of_freedom)
 
 
-def test_length_drift_is_relative_to_the_baseline():
-    assert F.length_drift(torch.tensor([10, 20, 30]), 40.0).item() == pytest.approx(-0.5)
-    with pytest.raises(ValueError, match="baseline is 0"):
-        F.length_drift(torch.tensor([1]), 0.0)
-
-
-def test_sampled_teacher_kl_estimates_the_exact_one():
-    generator = torch.Generator().manual_seed(0)
-    student, teacher = torch.randn(2, 6, generator=generator, dtype=torch.float64).log_softmax(-1)
-    exact = (student.exp() * (student - teacher)).sum().item()
-    ids = torch.multinomial(student.exp(), 60_000, replacement=True, generator=generator).reshape(3, 20_000)
-    estimate = F.sampled_teacher_kl(F.evidence_delta(teacher[ids], student[ids]), torch.ones(3, 20_000))
-    assert estimate.shape == (3,)
-    assert estimate.mean().item() == pytest.approx(exact, rel=0.05)
-
-
-def test_sampled_teacher_kl_skips_padding():
-    delta = torch.tensor([[-1.0, -3.0, 99.0], [99.0, 99.0, 99.0]])
-    mask = torch.tensor([[1, 1, 0], [0, 0, 0]])
-    assert F.sampled_teacher_kl(delta, mask).tolist() == [2.0, 0.0]
+def test_zero_variance_groups():
+    rewards = torch.tensor([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0], [0.0, math.nan]])
+    valid = torch.tensor([[True, True], [True, True], [True, False], [True, True]])
+    assert F.zero_variance_groups(rewards, valid).tolist() == [True, False, True, False]
+    assert F.zero_variance_groups(rewards[:2]).tolist() == [True, False]
+    assert F.zero_variance_groups(rewards[3:], torch.tensor([[True, False]])).tolist() == [True]

@@ -30,6 +30,11 @@ def test_faithful_completion_passes():
     assert set(verdict.metrics) == set(LabVerifier.metric_names)
 
 
+@pytest.mark.parametrize(("text", "answer"), [(FAITHFUL, "4"), ("#5", "5"), ("4", None), ("#5#4", None), ("#44", None)])
+def test_the_verdict_holds_the_digit_that_was_answered_right_or_wrong(text, answer):
+    assert judge(text).answer == answer
+
+
 def test_wrong_answer_fails():
     verdict = judge("3+4=7;7*2=5;#5")
     assert (verdict.reward, verdict.status, verdict.detail) == (0.0, Status.FAIL, "got 5, expected 4")

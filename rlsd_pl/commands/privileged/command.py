@@ -1,4 +1,4 @@
-"""``scripts/make_privileged.py``: parts by the presets and flags of ``fit.py``, then row by row."""
+"""``rlsd-pl make-privileged``: parts by the presets and flags of ``fit.py``, then row by row."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from rich.console import Console
 from rich.progress import track
 
 from rlsd_pl.commands.cli import PartsCLI, quiet_libraries
-from rlsd_pl.commands.presets import expand, fail
+from rlsd_pl.commands.help import fail
+from rlsd_pl.commands.presets import expand
 from rlsd_pl.commands.privileged.build import Builder, Record
 from rlsd_pl.commands.privileged.documents import Documents
 from rlsd_pl.commands.privileged.report import Coverage, stands_in
 from rlsd_pl.commands.privileged.solver_source import SolverSource
 from rlsd_pl.commands.privileged.sources import EndpointError, EndpointSource, EngineSource, Source
+from rlsd_pl.commands.reasons import readable
 from rlsd_pl.errors import SetupError
 from rlsd_pl.rollout.sampler import derive_seed
 from rlsd_pl.tasks.base import Task
@@ -40,8 +42,7 @@ def make_privileged(argv: Sequence[str]) -> Coverage:
         else:
             _solve(builder, cli, _source(options, cli), options)
     except (SetupError, EndpointError, ValueError, OSError, ImportError) as error:
-        fail(str(error))
-        raise AssertionError from error
+        fail(readable(str(error)))
     coverage = builder.coverage()
     console = Console(highlight=False, soft_wrap=True)
     coverage.show(console)
@@ -50,6 +51,11 @@ def make_privileged(argv: Sequence[str]) -> Coverage:
     console.print(f"Written to {options.output}. Train with {told}--task.path {options.output} --context solution "
                   f"--context.field {builder.column}")  # fmt: skip
     return coverage
+
+
+def main(argv: Sequence[str]) -> None:
+    """Build."""
+    make_privileged(argv)
 
 
 def _solve(builder: Builder, cli: PartsCLI, source: Source, options: argparse.Namespace) -> None:

@@ -109,7 +109,8 @@ class EndpointSource(Source):
             raise EndpointError(f"{self.url} sent no choices: {str(reply)[:200]}") from None
 
     def _post(self, body: bytes) -> Any:
-        for attempt in range(RETRIES):
+        attempt = 0
+        while True:
             request = urllib.request.Request(self.url, body, self.headers)
             try:
                 with urllib.request.urlopen(request, timeout=self.seconds) as response:
@@ -119,4 +120,4 @@ class EndpointSource(Source):
                 if refused or attempt == RETRIES - 1:
                     raise EndpointError(f"{self.url}: {error}") from None
             time.sleep(self.pause * 2**attempt)
-        raise AssertionError
+            attempt += 1

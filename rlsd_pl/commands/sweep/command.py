@@ -1,4 +1,4 @@
-"""``scripts/sweep.py``: parse, check before anything starts, run, tabulate."""
+"""``rlsd-pl sweep``: parse, check before anything starts, run, tabulate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import NoReturn, TypeVar
 
 from rich.console import Console
 
-from rlsd_pl.commands.presets import expand, fail
+from rlsd_pl.commands.help import fail
+from rlsd_pl.commands.presets import expand
 from rlsd_pl.commands.runs import LOG_FILE
 from rlsd_pl.commands.sweep.grid import Grid, objective_name
 from rlsd_pl.commands.sweep.live import watch
@@ -29,10 +30,14 @@ LOG_TAIL = 15
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         fail(f"{message}\nSee --help.")
-        raise AssertionError
 
 
-def sweep(argv: Sequence[str], program: Path = FIT) -> int:
+def main(argv: Sequence[str]) -> int:
+    """Sweep."""
+    return sweep(argv)
+
+
+def sweep(argv: Sequence[str], program: Sequence[str] = FIT) -> int:
     """Run a grid of ``program`` and compare its objectives.
 
     Returns:
@@ -50,7 +55,6 @@ def sweep(argv: Sequence[str], program: Path = FIT) -> int:
         watch(processes, console)
     except (ValueError, OSError) as error:
         fail(str(error))
-        raise AssertionError from error
     except KeyboardInterrupt:
         console.print(f"Stopped. The same command with --sweep_dir {grid_folder} goes on.")
         return 130
@@ -85,8 +89,8 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def check_flags(grid: Grid, program: Path = FIT) -> None:
-    """Let ``fit.py`` parse each objective's flags without training, all at once.
+def check_flags(grid: Grid, program: Sequence[str] = FIT) -> None:
+    """Let ``program`` parse each objective's flags without training, all at once.
 
     Raises:
         ValueError: with the first complaint.
@@ -96,14 +100,14 @@ def check_flags(grid: Grid, program: Path = FIT) -> None:
         expand(fit_arguments(run, grid.flags))  # a misspelt preset needs no process to be found
 
     def complaint(arguments: list[str]) -> str:
-        command = [sys.executable, str(program), *arguments, "--print_config"]
+        command = [sys.executable, *program, *arguments, "--print_config"]
         child = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
         return child.stderr.strip() if child.returncode else ""
 
     with ThreadPoolExecutor() as pool:
         for run, text in zip(firsts, pool.map(complaint, [fit_arguments(r, grid.flags) for r in firsts]), strict=True):
             if text:
-                raise ValueError(f"fit.py does not accept these flags for {run.objective}.\n{text}")
+                raise ValueError(f"fit does not accept these flags for {run.objective}.\n{text}")
 
 
 def _report_failures(processes: Processes, console: Console) -> None:
@@ -143,7 +147,7 @@ def _notes(grid: Grid, finished: dict[str, list[FinishedRun]]) -> list[str]:
     lengths = sorted({run.iterations for runs in finished.values() for run in runs})
     notes = [
         f"Mean over seeds ± half-width of its 95 % t-interval, after iteration {', '.join(map(str, lengths))}.",
-        f"Flags of fit.py: {' '.join(grid.flags) or '(none)'}.",
+        f"Flags of fit: {' '.join(grid.flags) or '(none)'}.",
     ]
     if any("val/greedy_accuracy" not in _evaluated_at_end(run) for runs in finished.values() for run in runs):
         notes.append(

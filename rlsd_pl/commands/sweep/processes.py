@@ -15,7 +15,8 @@ from pathlib import Path
 from rlsd_pl.commands.runs import LOG_FILE, RUN_DIR_VARIABLE, clear, is_finished, newest_checkpoint
 from rlsd_pl.commands.sweep.grid import Run
 
-FIT = Path(__file__).resolve().parents[3] / "scripts" / "fit.py"
+FIT = ("-m", "rlsd_pl.commands.fit")
+"""Arguments of Python that start a run."""
 
 GRACE_SECONDS = 20.0
 """For an interrupted run to leave by itself before it is killed."""
@@ -41,7 +42,7 @@ class Processes:
         exit_codes: of the processes that have left; negative for a signal.
     """
 
-    def __init__(self, runs: Sequence[Run], flags: Sequence[str], jobs: int, program: Path = FIT) -> None:
+    def __init__(self, runs: Sequence[Run], flags: Sequence[str], jobs: int, program: Sequence[str] = FIT) -> None:
         self.flags, self.jobs, self.program = flags, jobs, program
         self.states = {run: State.DONE if is_finished(run.folder) else State.WAITING for run in runs}
         self.exit_codes: dict[Run, int] = {}
@@ -84,7 +85,7 @@ class Processes:
         with (run.folder / LOG_FILE).open("ab") as log:
             _lock(log.fileno(), run.folder)
             return subprocess.Popen(
-                [sys.executable, str(self.program), *self._arguments(run)],
+                [sys.executable, *self.program, *self._arguments(run)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -103,7 +104,7 @@ class Processes:
 
 
 def fit_arguments(run: Run, flags: Sequence[str]) -> list[str]:
-    """What ``fit.py`` is told of a run, its folder apart."""
+    """What ``fit`` is told of a run, its folder apart."""
     return ["--objective", run.objective, "--seed_everything", str(run.seed), *flags]
 
 

@@ -1,0 +1,89 @@
+"""From a chat to token ids: turns are data, and only the chat template writes control tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, cast
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from rlsd_pl.types import Message
+
+
+def encode_chat(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], template_kwargs: dict[str, Any] | None = None
+) -> list[int]:
+    """Chat to token ids, up to and with the generation prompt.
+
+    A last turn of the assistant is begun and not ended: its text stands behind the generation prompt, whose ids it
+    leaves as they are. What the turns hold is data and is encoded as text: a ``<|im_end|>`` in a problem does not end
+    the turn, only the chat template writes control tokens.
+
+    Raises:
+        ValueError: if the chat template refuses the chat, or leaves out a system or user turn.
+    """
+    controls = _control_strings(tokenizer, len(tokenizer), str(tokenizer.chat_template))
+    mark = next(c for c in map(chr, range(0xF0000, 0xFFFFE)) if not any(c in m["content"] for m in messages))
+    chat = [{**m, "content": _broken(m["content"], controls, mark)} for m in messages]
+    begun = str(chat.pop()["content"]) if chat[-1]["role"] == "assistant" else ""
+    rendered = _rendered(tokenizer, chat, template_kwargs or {})
+    first, *others = [*rendered.split(mark), *(begun.split(mark) if begun else [])]
+    ids = tokenizer.encode(first, add_special_tokens=False)
+    return [*ids, *(i for piece in others for i in _continuation(tokenizer, piece))]
+
+
+def _rendered(
+    tokenizer: PreTrainedTokenizerBase, chat: Sequence[dict[str, str]], template_kwargs: dict[str, Any]
+) -> str:
+    roles = ", ".join(m["role"] for m in chat)
+    try:
+        rendered = tokenizer.apply_chat_template(
+            list(chat), add_generation_prompt=True, tokenize=False, **template_kwargs
+        )
+    except TemplateError as error:
+        raise ValueError(
+            f"The model's chat template refuses a chat of the roles {roles}: {error}. Where it knows no system turn, "
+            "set neither a system prompt nor context.place=system."
+        ) from None
+    for m in chat:
+        if m["role"] in ("system", "user") and m["content"].strip() not in cast(str, rendered):
+            raise ValueError(
+                f"The model's chat template leaves out the {m['role']} turn of a chat of the roles {roles}: "
+                f"{m['content'][:80]!r}. Use a model whose template shows it, or set context.place to another turn."
+            )
+    return cast(str, rendered)
+
+
+@lru_cache(maxsize=8)
+def _control_strings(tokenizer: PreTrainedTokenizerBase, size: int, chat_template: str) -> tuple[str, ...]:
+    """What the tokenizer turns into control tokens: its special tokens, and other added ones that the chat template
+    writes (``<think>``). Further added tokens, such as runs of blanks, are ordinary text.
+
+    ``size`` and ``chat_template`` are the tokenizer's own; they tell a changed one.
+    """
+    added = tokenizer.added_tokens_decoder.values()
+    return tuple(
+        token.content
+        for token in added
+        if len(token.content.strip()) > 1 and (token.special or token.content in chat_template)
+    )
+
+
+def _broken(text: str, controls: Sequence[str], mark: str) -> str:
+    """``text`` with a mark inside every control string, behind its first character."""
+    starts = {
+        m.start() for control in controls if control in text for m in re.finditer(f"(?={re.escape(control)})", text)
+    }
+    for start in sorted(starts, reverse=True):
+        text = f"{text[: start + 1]}{mark}{text[start + 1 :]}"
+    return text
+
+
+def _continuation(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of a text that goes on behind another one: some tokenizers begin a text of its own with a blank."""
+    if tokenizer.eos_token is None:
+        return tokenizer.encode(text, add_special_tokens=False)
+    return tokenizer.encode(f"{tokenizer.eos_token}{text}", add_special_tokens=False)[1:]
