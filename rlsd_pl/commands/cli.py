@@ -22,23 +22,21 @@ from lightning.pytorch.cli import (
     SaveConfigCallback,
 )
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from rlsd_pl.commands.help import fail
-from rlsd_pl.commands.parser import MODE, Parser
+from rlsd_pl.commands.parser import MODE, Parser, give_up
 from rlsd_pl.commands.presets import Composition, chosen_presets, compose, compose_resumed
-from rlsd_pl.commands.reasons import readable
 from rlsd_pl.commands.resolved import show_resolved
 from rlsd_pl.commands.runs import CONFIG_FILE, RunFolder
 from rlsd_pl.contexts import Context
 from rlsd_pl.datamodule import RolloutDataModule
 from rlsd_pl.engines import Engine
-from rlsd_pl.errors import SetupError
+from rlsd_pl.errors import SetupError, UserCodeError
 from rlsd_pl.module import PolicyModule
 from rlsd_pl.objectives import Objective
 from rlsd_pl.tasks.base import Task
 from rlsd_pl.teachers import Teacher
 from rlsd_pl.trainer import LOOP, SHOWN, WRITTEN, run_loggers, with_required
+from rlsd_pl.trainer_settings import check_trainer_settings
 from rlsd_pl.verifiers.base import Verifier
 
 log = logging.getLogger(__name__)
@@ -128,6 +126,7 @@ class FitCLI(PartsCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A Trainer that writes into the run folder."""
         root, settings = self.run.path, self.config_init["trainer"]
+        check_trainer_settings(settings)
         configured = settings.get("logger")
         extra = configured if isinstance(configured, list) else [configured] if isinstance(configured, Logger) else []
         if self.run.checkpoint:
@@ -148,8 +147,8 @@ def build(argv: Sequence[str]) -> FitCLI:
     try:
         given, run = RunFolder.from_arguments(list(argv), chosen_presets(argv))
         return FitCLI(compose_resumed(run.path / CONFIG_FILE, given) if run.checkpoint else compose(given), run)
-    except (ValueError, OSError, ImportError, MisconfigurationException) as error:
-        fail(readable(str(error)))
+    except Exception as error:  # whatever a part raises while it is made, a user's own included
+        give_up(error)
 
 
 def fit(argv: Sequence[str] | None = None) -> FitCLI:
@@ -159,9 +158,9 @@ def fit(argv: Sequence[str] | None = None) -> FitCLI:
         if cli.trainer.is_global_zero:
             show_resolved(cli.config, cli.composition, cli.model.objective)
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.run.checkpoint, weights_only=False)
-    except SetupError as error:
+    except (SetupError, UserCodeError) as error:
         cli.run.remove_if_empty()
-        fail(str(error))
+        give_up(error)
     return cli
 
 
