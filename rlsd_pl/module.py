@@ -19,6 +19,7 @@ from rlsd_pl.evaluation import Evaluation
 from rlsd_pl.functional import masked_mean
 from rlsd_pl.models import Dtype, LoRA, load_config, load_tokenizer, max_positions
 from rlsd_pl.objectives import Objective
+from rlsd_pl.optimizers import check_optimizer
 from rlsd_pl.policy import Policy, TeacherStates, encode_chat
 from rlsd_pl.teachers import FrozenTeacher, Teacher
 from rlsd_pl.types import Message, MicroBatch, RolloutBatch, Signal, ValidationBatch
@@ -77,6 +78,7 @@ class PolicyModule(LightningModule):
             )
         self.objective, self.teacher, self.context, self.contrast = objective, teacher, context, contrast
         self.reference = FrozenTeacher() if objective.needs.signals & Signal.REFERENCE else None
+        check_optimizer(optimizer, lr_scheduler)
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
         self.name_or_path, self.lora = name_or_path, lora
         self.weights_dtype: Dtype = dtype
