@@ -67,7 +67,7 @@ def test_finished_batches_are_verified_while_others_are_generated(policy):
     sampler = Sampler(policy=policy, engine=Watching(batch_size=4), verifier=verifier)
     sampled = sampler.sample(PROBLEMS, Sampling(6, 4), seed=0)
     assert len(verifier.asked) >= 2, "what is final is judged while others are generated"
-    assert verifier.threads == {"verify_0"}
+    assert verifier.threads == {"verify"}
     assert verified_before_the_end[-1] >= 1
     alone = [LetterVerifier().verify([r.completion.text], [r.problem])[0] for r in sampled.rollouts]
     assert [r.verdict for r in sampled.rollouts] == alone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import types
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,11 @@ import yaml
 from jsonargparse import set_dumper, set_loader
 from jsonargparse._typehints import ActionTypeHint, NestedArg
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from rlsd_pl.commands.help import fail
 from rlsd_pl.commands.reasons import readable, suggestion
+from rlsd_pl.errors import UserCodeError
 
 TAG = "tag:yaml.org,2002"
 
@@ -177,3 +180,20 @@ def joined(arguments: Sequence[str]) -> list[str]:
         else:
             result.append(argument)
     return result
+
+
+DEBUG_VARIABLE = "RLSD_PL_DEBUG"
+"""Set to 1, errors come with their traceback instead of alone."""
+
+PLAIN = (ValueError, OSError, ImportError, UserCodeError, MisconfigurationException)
+"""Errors whose text says all; the type of others is part of what happened."""
+
+
+def give_up(error: Exception) -> NoReturn:
+    """Leave with status 2 and the reason in a line or two."""
+    if os.environ.get(DEBUG_VARIABLE) == "1":
+        raise error
+    reason = readable(str(error))
+    if reason and isinstance(error, PLAIN):
+        fail(reason)
+    fail(f"{type(error).__name__}: {reason or '(no message)'}\n{DEBUG_VARIABLE}=1 shows where it comes from.")

@@ -17,7 +17,8 @@ from rlsd_pl.verifiers.workers.pool import Outcome
 ROOT = Path(__file__).parents[2]
 MODULES = [
     "choice", "format", "function", "documents/verifier", "math/verifier", "numeric", "reasoning_gym", "remote",
-    "documents/tool_calls", "documents/schemas", "documents/references", "documents/strict", "math/screen", "math/symbolic",
+    "documents/tool_calls", "documents/schemas", "documents/references", "documents/strict",
+    "math/screen", "math/symbolic",
 ]  # fmt: skip
 _MAKERS = r"(?:passed|failed|invalid|limited|broken|JSONTextError|JSONLimitError)\(\s*\"(\w+)\""
 _OUTCOMES = r"_outcome\(\"\w+\", \"(\w+)\""
