@@ -62,7 +62,10 @@ def unread(text: str) -> str:
     return text if isinstance(read(text), str) else Verbatim(text)
 
 
-class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Loader(_SafeLoader):
     """YAML 1.1, in which ``1e-6`` is a number, as in YAML 1.2 and Python, and a date is text."""
 
     yaml_implicit_resolvers = {
