@@ -162,6 +162,10 @@ class Parser(LightningArgumentParser):
         """Values may begin with a dash."""
         return super().parse_args(args if args is None else joined(args), *rest, **kwargs)
 
+    def _get_values(self, action: Any, arg_strings: list[str]) -> Any:
+        # argparse drops a value that is two dashes.
+        return "--" if arg_strings == ["--"] and action.nargs is None else super()._get_values(action, arg_strings)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Leave with status 2; the parser of a nested class raises instead, for another type of a union may do."""
         if not self.exit_on_error:
