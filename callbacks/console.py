@@ -151,7 +151,9 @@ class ConsoleReport(ProgressBar):
             return
         self.progress.stop()
         logged = read_history(Path(trainer.default_root_dir))  # for a run that only made up its export
-        after = {key: series[trainer.current_epoch] for key, series in logged.items() if trainer.current_epoch in series}
+        after = {
+            key: series[trainer.current_epoch] for key, series in logged.items() if trainer.current_epoch in series
+        }
         after |= {k: float(v) for k, v in trainer.callback_metrics.items()}
         table = Table("held-out", "before", "after", box=None, title_justify="left")
         for key in sorted({*self.before, *after}, key=_rank):

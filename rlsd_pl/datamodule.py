@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,14 +17,18 @@ from rlsd_pl.distributed import global_means, global_sum
 from rlsd_pl.engines import Engine
 from rlsd_pl.errors import SetupError
 from rlsd_pl.learner import Learner
-from rlsd_pl.rollout.checks import ProblemCheck
+from rlsd_pl.ranges import check_count, check_number, check_share
+from rlsd_pl.rollout.checks import ProblemCheck, PromptLimits
 from rlsd_pl.rollout.collector import RolloutCollector, RolloutSet
 from rlsd_pl.rollout.order import ProblemOrder
 from rlsd_pl.rollout.sampler import OnProgress, Sampler, derive_seed, ignore_progress
 from rlsd_pl.rollout.scorer import Scorer
 from rlsd_pl.tasks.base import Split, Task
+from rlsd_pl.trainer_settings import check_trainer
 from rlsd_pl.types import MicroBatch, Problem, RolloutBatch, Sampling, ValidationBatch
 from rlsd_pl.verifiers.base import Verifier
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -73,12 +78,17 @@ class RolloutDataModule(LightningDataModule):
         updates_per_rollout: optimizer updates that share one rollout. With 1 the update is exactly on-policy.
         micro_batch_size: completions per forward and backward; gradients accumulate over an update.
         max_prompt_tokens: a problem with a longer prompt is skipped and reported.
-        max_completion_tokens: T at most; a completion without EOS by then is truncated.
+        max_completion_tokens: T at most; a completion without EOS by then is truncated. Prompt and completion together
+            stay within the model's positions: a longer prompt is skipped too.
+        max_teacher_prompt_tokens: limit on the teacher's prompt, privileged text included; ``None`` for what the
+            model's positions leave beside a completion. Where the text stands in the data, a problem with a longer one
+            is skipped; where it comes from the rollout, the completion counts as without a context.
         temperature: of sampling and scoring; above 0.
         top_p, top_k: truncation of sampling; leave them off for training.
         val_problems: held-out problems per evaluation.
         val_samples: sampled completions per held-out problem, for avg@k and pass@k; 0 skips sampling.
         max_error_share: share of completions that the verifier may fail on before the run stops.
+        verify_timeout_seconds: of one call of the verifier; past it the run stops and names the verifier.
         max_skipped_share: share of unusable rows in the data above which the run does not start.
         max_resampling_rounds: dynamic sampling (DAPO, 2503.14476): most rounds in which zero-variance groups, whose
             rewards are all equal, are replaced by groups of new problems; 0 switches it off.
@@ -105,6 +115,8 @@ class RolloutDataModule(LightningDataModule):
         max_skipped_share: float = 0.2,
         max_resampling_rounds: int = 0,
         seed: int = 0,
+        max_teacher_prompt_tokens: int | None = None,
+        verify_timeout_seconds: float = 600.0,
     ) -> None:
         super().__init__()
         for name, value, least in [
@@ -117,11 +129,16 @@ class RolloutDataModule(LightningDataModule):
             ("val_problems", val_problems, 1),
             ("val_samples", val_samples, 0),
             ("max_resampling_rounds", max_resampling_rounds, 0),
+            ("top_k", top_k, 0),
         ]:
-            if value < least:
-                raise ValueError(f"Got data.{name}={value}; expected a whole number of at least {least}.")
-        if temperature <= 0:
-            raise ValueError(f"Got data.temperature={temperature}; expected above 0: greedy rollouts explore nothing.")
+            check_count(f"data.{name}", value, least)
+        if max_teacher_prompt_tokens is not None:
+            check_count("data.max_teacher_prompt_tokens", max_teacher_prompt_tokens)
+        check_number("data.temperature", temperature, 0.01, 100.0, "greedy rollouts explore nothing")
+        check_number("data.top_p", top_p, 1e-6, 1.0, "the share of probability that is drawn from; 1 switches it off")
+        check_share("data.max_error_share", max_error_share)
+        check_share("data.max_skipped_share", max_skipped_share)
+        check_number("data.verify_timeout_seconds", verify_timeout_seconds, 1, 1e7, "of one call of the verifier")
         if (prompts_per_rollout * group_size) % updates_per_rollout:
             raise ValueError(
                 f"Got data.updates_per_rollout={updates_per_rollout} for {prompts_per_rollout} x {group_size} = "
@@ -130,11 +147,11 @@ class RolloutDataModule(LightningDataModule):
         self.task, self.verifier, self.engine = task, verifier, engine
         self.prompts_per_rollout, self.group_size = prompts_per_rollout, group_size
         self.updates_per_rollout, self.micro_batch_size = updates_per_rollout, micro_batch_size
-        self.max_prompt_tokens = max_prompt_tokens
+        self.max_prompt_tokens, self.max_teacher_prompt_tokens = max_prompt_tokens, max_teacher_prompt_tokens
         self.sampling = Sampling(max_completion_tokens, group_size, temperature, top_p, top_k)
         self.val_problems, self.val_samples = val_problems, val_samples
         self.max_error_share, self.max_skipped_share = max_error_share, max_skipped_share
-        self.max_resampling_rounds = max_resampling_rounds
+        self.max_resampling_rounds, self.verify_timeout_seconds = max_resampling_rounds, verify_timeout_seconds
         self.seed = seed
         self.usable: dict[Split, list[int] | None] = {}
         self.on_progress: OnProgress = ignore_progress
@@ -147,23 +164,14 @@ class RolloutDataModule(LightningDataModule):
         """Check every row that could be used, and that the Trainer fits a rollout loop."""
         if stage == "fit":
             self._check_trainer()
-        checks = ProblemCheck(self.task, self.verifier, self._learner, self.max_prompt_tokens, self.max_skipped_share)
+            self._warn_of_truncated_sampling()
+        checks = ProblemCheck(self.task, self.verifier, self._learner, self.prompt_limits, self.max_skipped_share)
         for split in ("train", "val") if stage == "fit" else ("val",):
             if split not in self.usable:
                 self.usable[split] = checks.usable(split)
 
     def _check_trainer(self) -> None:
         trainer = self._trainer
-        reload_every = trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
-        if reload_every != 1:
-            raise SetupError(
-                f"Got trainer.reload_dataloaders_every_n_epochs={reload_every}; expected 1, or the first "
-                "rollout would be reused in every epoch."
-            )
-        if trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
-            raise SetupError(
-                "Got trainer.use_distributed_sampler=true; expected false: each process collects its own rollouts."
-            )
         if self.prompts_per_rollout % trainer.world_size:
             raise SetupError(
                 f"Got data.prompts_per_rollout={self.prompts_per_rollout} on {trainer.world_size} processes; expected "
@@ -182,7 +190,28 @@ class RolloutDataModule(LightningDataModule):
                 f"Got data.updates_per_rollout={self.updates_per_rollout} for {local} completions per process; "
                 "expected a divisor."
             )
-        trainer.accumulate_grad_batches = -(-(local // self.updates_per_rollout) // self.micro_batch_size)
+        accumulate = -(-(local // self.updates_per_rollout) // self.micro_batch_size)
+        check_trainer(trainer, accumulate)
+        trainer.accumulate_grad_batches = accumulate
+
+    def _warn_of_truncated_sampling(self) -> None:
+        if self.sampling.truncated:
+            log.warning(
+                "Sampling is truncated (data.top_p=%s, data.top_k=%d), but log-probs are of the full distribution, so "
+                "the importance ratio is biased. Set data.top_p=1 and data.top_k=0 for training.",
+                self.sampling.top_p,
+                self.sampling.top_k,
+            )
+
+    @property
+    def prompt_limits(self) -> PromptLimits:
+        """What prompts may take of the model's positions."""
+        return PromptLimits.within(
+            self._learner.max_positions,
+            self.sampling.max_tokens,
+            self.max_prompt_tokens,
+            self.max_teacher_prompt_tokens,
+        )
 
     # --- training ----------------------------------------------------------------------------------------------------
 
@@ -239,6 +268,7 @@ class RolloutDataModule(LightningDataModule):
             engine=self.engine,
             verifier=self.verifier,
             max_error_share=self.max_error_share,
+            verify_timeout_seconds=self.verify_timeout_seconds,
             forward_context=forward_context,
             on_progress=lambda progress: self.on_progress(progress),
         )
@@ -250,6 +280,7 @@ class RolloutDataModule(LightningDataModule):
             reference=learner.reference,
             verifier=self.verifier,
             temperature=self.sampling.temperature,
+            max_prompt_tokens=self.prompt_limits.teacher,
             batch_size=self.micro_batch_size,
             forward_context=forward_context,
         )

@@ -15,7 +15,8 @@ from rlsd_pl.types import Message
 class Learner(Protocol):
     """A policy with an objective, and the teacher and contexts that its signals come from.
 
-    ``encode`` works before the policy has its weights: data is checked first.
+    ``max_positions`` is the longest sequence in tokens that the model is made for. It and ``encode``
+    work before the policy has its weights: data is checked first.
     """
 
     objective: Objective
@@ -23,6 +24,7 @@ class Learner(Protocol):
     context: Context
     contrast: Context | None
     reference: Teacher | None
+    max_positions: int | None
 
     @property
     def policy(self) -> Policy: ...

@@ -17,8 +17,10 @@ from rlsd_pl.contexts import Context
 from rlsd_pl.distributed import shard
 from rlsd_pl.evaluation import Evaluation
 from rlsd_pl.functional import masked_mean
+from rlsd_pl.models import Dtype, LoRA, load_config, load_tokenizer, max_positions
 from rlsd_pl.objectives import Objective
-from rlsd_pl.policy import Dtype, LoRA, Policy, TeacherStates, encode_chat, load_tokenizer
+from rlsd_pl.optimizers import check_optimizer
+from rlsd_pl.policy import Policy, TeacherStates, encode_chat
 from rlsd_pl.teachers import FrozenTeacher, Teacher
 from rlsd_pl.types import Message, MicroBatch, RolloutBatch, Signal, ValidationBatch
 
@@ -72,16 +74,18 @@ class PolicyModule(LightningModule):
         if objective.needs.signals & Signal.CONTRAST and contrast is None:
             raise ValueError(
                 f"{type(objective).__name__} contrasts two contexts and got one. Set --contrast, for example to "
-                "rlsd_pl.contexts.RejectedSiblings."
+                "rlsd_pl.contexts.RejectedAnswers."
             )
         self.objective, self.teacher, self.context, self.contrast = objective, teacher, context, contrast
         self.reference = FrozenTeacher() if objective.needs.signals & Signal.REFERENCE else None
+        check_optimizer(optimizer, lr_scheduler)
         self.make_optimizer, self.make_lr_scheduler = optimizer, lr_scheduler
         self.name_or_path, self.lora = name_or_path, lora
         self.weights_dtype: Dtype = dtype
         self.attn_implementation, self.gradient_checkpointing = attn_implementation, gradient_checkpointing
         self.chat_template_kwargs = chat_template_kwargs or {}
-        self.tokenizer = load_tokenizer(name_or_path)
+        self.max_positions = max_positions(load_config(name_or_path))
+        self.tokenizer = load_tokenizer(name_or_path, chat_template_kwargs)
         for shown in (context, contrast):
             if shown is not None:
                 shown.bind(cast(Any, self.tokenizer))

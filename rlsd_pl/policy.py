@@ -6,47 +6,18 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlsd_pl.chat import encode_chat
 from rlsd_pl.functional import DistributionTerm, token_scores
+from rlsd_pl.models import Dtype, LoRA, check_vocabulary, load_model, load_tokenizer
 from rlsd_pl.types import Message, PaddedTokens, TokenScores
-
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-
-EMBEDDED = {"lab": "base", "lab-expert": "expert"}
-"""Models in this package, and their folders: the lab's base policy, and one that learned without misconceptions."""
-
-
-@dataclass(frozen=True)
-class LoRA:
-    """Low-rank adapters on the policy (peft).
-
-    Attributes:
-        r: rank; 0 trains all weights.
-        alpha: scale numerator; ``None`` means ``2 * r``.
-        dropout: on the adapters' input.
-        target_modules: ``all-linear`` or a regular expression over module names.
-    """
-
-    r: int = 0
-    alpha: float | None = None
-    dropout: float = 0.0
-    target_modules: str = "all-linear"
 
 
 @dataclass(frozen=True)
@@ -60,33 +31,6 @@ class TeacherStates:
 
     hidden: Tensor
     head: Callable[[Tensor], Tensor]
-
-
-def resolve(name_or_path: str) -> str:
-    """Path of a model: a name of ``EMBEDDED``, an existing folder as it is, all else a hub id."""
-    if name_or_path in EMBEDDED:
-        return str(files("rlsd_pl") / "lab" / EMBEDDED[name_or_path])
-    path = Path(name_or_path).expanduser()
-    if not path.exists() and name_or_path.startswith((".", "/", "~")):
-        raise FileNotFoundError(f"No model folder at {path}. Set --model to a folder with config.json, or a hub id.")
-    return str(path) if path.exists() else name_or_path
-
-
-def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
-    """Tokenizer of a model, with a chat template and a padding token.
-
-    Raises:
-        ValueError: if it has no chat template.
-    """
-    tokenizer = AutoTokenizer.from_pretrained(resolve(name_or_path))
-    if not tokenizer.chat_template:
-        raise ValueError(
-            f"The tokenizer of {name_or_path!r} has no chat template, so prompts cannot be rendered. Use an "
-            "instruction-tuned model, or set `chat_template` in its tokenizer_config.json."
-        )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 class Policy(nn.Module):
@@ -136,25 +80,11 @@ class Policy(nn.Module):
         **kwargs: Any,
     ) -> Policy:
         """Load a causal LM from a folder or the hub; ``name_or_path="lab"`` is the lab's base policy."""
-        path = resolve(name_or_path)
-        config = AutoConfig.from_pretrained(path)
-        if attn_implementation is not None:
-            config._attn_implementation = attn_implementation
-        model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype)
-        if gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-        if lora is not None and lora.r > 0:
-            if gradient_checkpointing:
-                model.enable_input_require_grads()
-            adapters = LoraConfig(
-                r=lora.r,
-                lora_alpha=cast(int, lora.alpha if lora.alpha is not None else 2 * lora.r),
-                lora_dropout=lora.dropout,
-                target_modules=lora.target_modules,
-                task_type="CAUSAL_LM",
-            )
-            model = get_peft_model(model, adapters)
-        return cls(cast(PreTrainedModel, model), tokenizer or load_tokenizer(name_or_path), **kwargs)
+        model = load_model(name_or_path, lora, dtype, attn_implementation, gradient_checkpointing)
+        tokenizer = tokenizer or load_tokenizer(name_or_path, kwargs.get("chat_template_kwargs"))
+        policy = cls(model, tokenizer, **kwargs)
+        check_vocabulary(name_or_path, policy.causal_lm, tokenizer)
+        return policy
 
     # --- scoring -----------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ share, and the first evaluation is that of the initial policy."""
 SHOWN = ("ConsoleReport", "LeakageDetection")
 """Callbacks of every run."""
 
-WRITTEN = ("RolloutLog", "LearningCurve", "HuggingFaceExport")
+WRITTEN = ("RolloutLog", "LearningCurve", "CreditMap", "HuggingFaceExport")
 """Callbacks that write into the run's folder."""
 
 

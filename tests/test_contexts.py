@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
@@ -21,6 +20,7 @@ from rlsd_pl.contexts import (
 )
 from rlsd_pl.contexts.documents import cut
 from rlsd_pl.rollout.scorer import Scorer
+from rlsd_pl.teachers import LiveTeacher
 from rlsd_pl.types import Completion, Problem, Rollout, Status, Verdict
 from rlsd_pl.verifiers import MathVerifier
 from tests.conftest import REPOSITORY
@@ -329,8 +329,8 @@ class Instructed:
 
 def teacher_prompts(policy, context, said):
     texts = [context.privileged(said, i) for i in range(len(said))]
-    scorer = SimpleNamespace(policy=policy, verifier=Instructed())
-    prompts, shown = Scorer._prompts_with(scorer, context, texts, [said])
+    scorer = Scorer(policy=policy, teacher=LiveTeacher(), context=context, verifier=Instructed(), temperature=1.0)
+    prompts, shown = scorer._prompts_with(context, texts, [said])
     rows = zip(prompts.ids, prompts.mask, strict=True)
     return [policy.tokenizer.decode(ids[mask].tolist()) for ids, mask in rows], shown.tolist()
 

@@ -155,7 +155,7 @@ def test_the_console_shows_what_a_user_needs_and_nothing_else(tmp_path):
         "sampled",
         "length",
         "hollow",
-        "lambda",
+        "strength",
         "clip",
         "entropy",
         "tokens/s",

@@ -1,12 +1,11 @@
 """Scoring and generating agree with the plain formulas, whatever the padding."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from rlsd_pl.engines import TransformersEngine
-from rlsd_pl.policy import LoRA, Policy, load_tokenizer
+from rlsd_pl.models import LoRA
+from rlsd_pl.policy import Policy
 from rlsd_pl.types import Completion, PaddedTokens, Sampling
 
 PROMPTS = [[7, 8, 9], [20, 21, 22, 23, 24, 25], [40]]
@@ -101,11 +100,6 @@ def test_truncation_is_a_completion_without_eos(policy):
     assert any(c.truncated for c in completions)
 
 
-def test_truncated_sampling_warns(policy):
-    with pytest.warns(UserWarning, match="top_p=0.9"):
-        TransformersEngine().generate(policy, PROMPTS, Sampling(2, 1, top_p=0.9), seed=0)
-
-
 def test_a_models_own_sampling_defaults_do_not_bias_the_rollout(tiny_model, tmp_path):
     policy = Policy.from_pretrained(str(tiny_model))
     policy.causal_lm.generation_config.repetition_penalty = 5.0
@@ -132,19 +126,6 @@ def test_lora_trains_adapters_only_and_exports_merged_weights(tiny_model, tmp_pa
     policy.save_pretrained(tmp_path)
     merged = Policy(AutoModelForCausalLM.from_pretrained(tmp_path), policy.tokenizer)
     assert torch.allclose(merged(*batch(), 1.0).logprobs, scores, atol=1e-4)
-
-
-def test_a_tokenizer_without_a_chat_template_is_refused(tiny_model, tmp_path):
-    tokenizer = load_tokenizer(str(tiny_model))
-    tokenizer.chat_template = None
-    tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="no chat template"):
-        load_tokenizer(str(tmp_path))
-
-
-def test_a_missing_model_folder_is_named(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match="Set --model"):
-        load_tokenizer(str(tmp_path / "nowhere"))
 
 
 def test_an_architecture_that_rescales_logits_is_refused(policy):

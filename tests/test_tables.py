@@ -85,11 +85,11 @@ def test_equal_prompts_stay_on_one_side_and_new_rows_move_none(table):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"prompt_template": "{{ qq }}"}, "Mend --task.prompt_template"),
+        ({"prompt_template": "{{ qq }}"}, "Correct --task.prompt_template"),
         ({"metadata": {"tests": "test"}}, "no column 'test'.*--task.metadata.tests"),
         ({"where": {"difficulty": 1}}, "--task.where"),
         ({"prompt_template": "{{ q "}, "expected Jinja2"),
-        ({"where": {"level": 7}}, "of 0 rows"),
+        ({"where": {"level": 7}}, "leaves 0 of 30 rows; they hold .*0, 1, 2"),
     ],
 )
 def test_mistakes_name_the_setting(table, arguments, said):

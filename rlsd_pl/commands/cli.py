@@ -22,20 +22,17 @@ from lightning.pytorch.cli import (
     SaveConfigCallback,
 )
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from rlsd_pl.commands.help import fail
 from rlsd_pl.commands.lifecycle import RunStart, finish, hold_data, reported
-from rlsd_pl.commands.parser import MODE, Parser
+from rlsd_pl.commands.parser import MODE, Parser, give_up
 from rlsd_pl.commands.presets import Composition, chosen_presets, compose, compose_resumed
-from rlsd_pl.commands.reasons import readable
 from rlsd_pl.commands.resolved import show_resolved
 from rlsd_pl.commands.resume import Change, ConfigHistory, changes, refuse_another_run, resumed_callbacks
 from rlsd_pl.commands.runs import CONFIG_FILE, RunFolder
 from rlsd_pl.contexts import Context
 from rlsd_pl.datamodule import RolloutDataModule
 from rlsd_pl.engines import Engine
-from rlsd_pl.errors import SetupError
+from rlsd_pl.errors import SetupError, UserCodeError
 from rlsd_pl.module import PolicyModule
 from rlsd_pl.objectives import Objective
 from rlsd_pl.persistence.iterations import IterationCheckpoint
@@ -44,6 +41,7 @@ from rlsd_pl.persistence.storage import write_text
 from rlsd_pl.tasks.base import Task
 from rlsd_pl.teachers import Teacher
 from rlsd_pl.trainer import LOOP, SHOWN, WRITTEN, run_loggers, with_required
+from rlsd_pl.trainer_settings import check_trainer_settings
 from rlsd_pl.verifiers.base import Verifier
 
 log = logging.getLogger(__name__)
@@ -149,6 +147,7 @@ class FitCLI(PartsCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A Trainer that writes into the run folder."""
         root, settings = self.run.path, self.config_init["trainer"]
+        check_trainer_settings(settings)
         configured = settings.get("logger")
         extra = configured if isinstance(configured, list) else [configured] if isinstance(configured, Logger) else []
         if self.run.resumed:
@@ -187,8 +186,8 @@ def build(argv: Sequence[str], stop: StopOnSignal | None = None) -> FitCLI:
                 run.release()
                 raise
         return cli
-    except (ValueError, OSError, ImportError, MisconfigurationException) as error:
-        fail(readable(str(error)))
+    except Exception as error:  # whatever a part raises while it is made, a user's own included
+        give_up(error)
 
 
 def fit(argv: Sequence[str] | None = None) -> FitCLI:
@@ -203,11 +202,11 @@ def fit(argv: Sequence[str] | None = None) -> FitCLI:
 def _train(cli: FitCLI) -> None:
     try:
         if cli.trainer.is_global_zero:
-            show_resolved(cli.config, cli.composition, cli.model.objective)
+            show_resolved(cli.config, cli.composition, cli.model)
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.run.checkpoint, weights_only=True)
         finish(cli.run, cli.trainer)
-    except SetupError as error:
-        fail(str(error))
+    except (SetupError, UserCodeError) as error:
+        give_up(error)
     except Stopped:
         kill_launched(cli.trainer)
         raise

@@ -14,12 +14,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from rlsd_pl.commands.cli import PartsCLI, quiet_libraries
-from rlsd_pl.commands.help import fail
+from rlsd_pl.commands.parser import give_up
 from rlsd_pl.commands.presets import compose_over, expand
-from rlsd_pl.commands.reasons import readable
 from rlsd_pl.commands.runs import CONFIG_FILE, newest_checkpoint, newest_run, take_option
 from rlsd_pl.distributed import global_sum
-from rlsd_pl.errors import SetupError
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -115,8 +113,8 @@ def evaluate(argv: Sequence[str]) -> Result:
         subject = Subject.from_arguments(checkpoint, rest)
         cli = EvaluateCLI(subject.arguments)
         result = _validate(cli, subject)
-    except (SetupError, ValueError, OSError, ImportError) as error:
-        fail(readable(str(error)))
+    except Exception as error:
+        give_up(error)
     if cli.trainer.is_global_zero:
         _report(result, Path(output) if output else subject.output)
     return result

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 KEY = re.compile(r'Parser key "([^"]+)"( element \d+)?:?\s*')
 OWNER = re.compile(r"Problem with given class_path '([^']+)':?")
-VALUE = re.compile(r"\.? (?:Got|Given) value: (.*)$")
+VALUE = re.compile(r"\.? (?:Got|Given) value:(?: |$)(.*)$")
 CALLABLE = re.compile(r"^Type .* expects a function or a callable class: ")
 ABSTRACT = re.compile(r"^Expected an instantiatable class, but (\S+) is abstract")
 KIND = re.compile(r"^Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.*)\]|member of <enum '\w+'>: \{(.*)\})")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -44,12 +43,6 @@ class TransformersEngine(Engine):
         seed: int,
         on_finished: OnFinished = ignore_finished,
     ) -> list[list[Completion]]:
-        if sampling.truncated:
-            warnings.warn(
-                f"Sampling is truncated (top_p={sampling.top_p}, top_k={sampling.top_k}), but log-probs are of the "
-                "full distribution, so the importance ratio is biased. Set top_p=1 and top_k=0 for training.",
-                stacklevel=2,
-            )
         rows = [(i, prompt) for i, prompt in enumerate(prompts) for _ in range(sampling.completions)]
         rows.sort(key=lambda row: len(row[1]))
         results: list[list[Completion]] = [[] for _ in prompts]

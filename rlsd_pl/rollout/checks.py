@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rlsd_pl.contexts.base import ProblemContext
 from rlsd_pl.engines import demonstration
-from rlsd_pl.errors import SetupError
+from rlsd_pl.errors import SetupError, user_code
 from rlsd_pl.learner import Learner
-from rlsd_pl.rollout.sampler import student_messages
+from rlsd_pl.rollout.sampler import student_messages, teacher_messages
 from rlsd_pl.tasks.base import Split, Task
 from rlsd_pl.types import Problem, Signal
 from rlsd_pl.verifiers.base import Verifier
@@ -28,19 +29,69 @@ IDS_SHOWN = 3
 
 
 @dataclass(frozen=True)
+class PromptLimits:
+    """Longest prompts, in tokens; with their completion they stay within the model's positions.
+
+    Attributes:
+        student: of the policy's prompt.
+        teacher: of the prompt with privileged text; ``None`` for no limit.
+        completion: longest completion.
+        positions: what the model is made for; ``None`` where it has no limit.
+    """
+
+    student: int
+    teacher: int | None
+    completion: int
+    positions: int | None
+
+    @classmethod
+    def within(cls, positions: int | None, completion: int, student: int, teacher: int | None) -> PromptLimits:
+        """The limits that are set, cut to what the positions leave beside a completion.
+
+        Raises:
+            SetupError: if they leave nothing, or less than a teacher's prompt that was asked for.
+        """
+        if positions is None:
+            return cls(student, teacher, completion, positions)
+        room = positions - completion
+        if room < 1:
+            raise SetupError(
+                f"Got data.max_completion_tokens={completion} for a model of {positions} positions, which leaves no "
+                f"room for a prompt. Set data.max_completion_tokens well below {positions}."
+            )
+        if teacher is not None and teacher > room:
+            raise SetupError(
+                f"Got data.max_teacher_prompt_tokens={teacher}; expected at most {room}: the model has {positions} "
+                f"positions and data.max_completion_tokens={completion}."
+            )
+        return cls(min(student, room), room if teacher is None else teacher, completion, positions)
+
+    def refused(self, tokens: int, setting: str, limit: int | None) -> str | None:
+        """Reason to refuse a prompt of this length, or ``None``."""
+        if limit is None or tokens <= limit:
+            return None
+        if self.positions is not None and limit == self.positions - self.completion:
+            return (
+                f"prompt longer than {limit} tokens, all that the model's {self.positions} positions leave beside "
+                f"data.max_completion_tokens={self.completion} (see also {setting})"
+            )
+        return f"prompt longer than {setting}={limit}"
+
+
+@dataclass(frozen=True)
 class ProblemCheck:
-    """Checks that problems can be judged and that their prompts fit the limit; and that those to train on hold the
+    """Checks that problems can be judged and that their prompts fit the limits; and that those to train on hold the
     privileged text that the objective learns from.
 
     Attributes:
-        max_prompt_tokens: a longer prompt is refused.
+        limits: a longer prompt is refused.
         max_skipped_share: share of refused problems above which the run does not start.
     """
 
     task: Task
     verifier: Verifier
     learner: Learner
-    max_prompt_tokens: int
+    limits: PromptLimits
     max_skipped_share: float
 
     def usable(self, split: Split) -> list[int] | None:
@@ -55,7 +106,8 @@ class ProblemCheck:
         refused: dict[str, list[str]] = {}
         for start in range(0, total, CHECKED_AT_ONCE):
             indices = range(start, min(start + CHECKED_AT_ONCE, total))
-            problems = [self.task.problem(split, index) for index in indices]
+            with user_code(f"{type(self.task).__name__}.problem"):
+                problems = [self.task.problem(split, index) for index in indices]
             for index, problem, reason in zip(indices, problems, self._unusable(split, problems), strict=True):
                 if reason is None:
                     usable.append(index)
@@ -77,7 +129,8 @@ class ProblemCheck:
 
     def _unusable(self, split: Split, problems: Sequence[Problem]) -> list[str | None]:
         """Why each problem cannot be used; ``None`` where it can."""
-        reasons = self.verifier.check_all(problems)
+        with user_code(f"{type(self.verifier).__name__}.check"):
+            reasons = self.verifier.check_all(problems)
         return [
             reason if problem.prompt.strip() and reason else self._unusable_as_prompt(split, problem)
             for problem, reason in zip(problems, reasons, strict=True)
@@ -90,8 +143,24 @@ class ProblemCheck:
         if split == "train" and (reason := self._missing_text(problem)):
             return reason
         messages = student_messages(problem, self.verifier)
-        if len(self.learner.encode(messages)) > self.max_prompt_tokens:
-            return f"prompt longer than data.max_prompt_tokens={self.max_prompt_tokens}"
+        try:
+            tokens = len(self.learner.encode(messages))
+        except ValueError as error:
+            return str(error)
+        if reason := self.limits.refused(tokens, "data.max_prompt_tokens", self.limits.student):
+            return reason
+        return self._long_context(problem) if split == "train" else None
+
+    def _long_context(self, problem: Problem) -> str | None:
+        """Reason why a teacher's prompt that is known before the rollout cannot be used, or ``None``."""
+        learner, signals = self.learner, self.learner.objective.needs.signals
+        used = [learner.context] if signals & (Signal.TEACHER | Signal.DISTRIBUTION) else []
+        used += [learner.contrast] if signals & Signal.CONTRAST and learner.contrast is not None else []
+        for context in used:
+            if isinstance(context, ProblemContext) and (text := context.text(problem)) is not None:
+                tokens = len(learner.encode(teacher_messages(context, problem, self.verifier, text)))
+                if reason := self.limits.refused(tokens, "data.max_teacher_prompt_tokens", self.limits.teacher):
+                    return f"the teacher's {reason}"
         return None
 
     def _missing_text(self, problem: Problem) -> str | None:

@@ -6,11 +6,13 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from rlsd_pl.contexts import Context
 from rlsd_pl.engines import Engine, OnFinished, demonstrate
+from rlsd_pl.errors import UserCodeError
 from rlsd_pl.policy import Policy
-from rlsd_pl.rollout.verdicts import PendingVerdicts
+from rlsd_pl.rollout.verdicts import TIMEOUT_SECONDS, PendingVerdicts
 from rlsd_pl.types import Completion, Message, Problem, Rollout, Sampling, Status, Verdict
 from rlsd_pl.verifiers.base import Verifier
 
@@ -35,7 +37,7 @@ def ignore_progress(progress: Progress) -> None:
     """For runs that show nothing."""
 
 
-class VerifierError(RuntimeError):
+class VerifierError(UserCodeError):
     """The verifier itself failed too often to train on its verdicts."""
 
 
@@ -54,6 +56,12 @@ def student_messages(problem: Problem, verifier: Verifier) -> list[Message]:
         {**m, "content": f"{m['content']}\n\n{verifier.instruction}"} if i == last else m
         for i, m in enumerate(problem.messages)
     ]
+
+
+def teacher_messages(context: Context, problem: Problem, verifier: Verifier, text: str) -> list[Message]:
+    """The teacher's chat, with the verifier's answer instruction where the context wants it."""
+    asked = replace(problem, messages=student_messages(problem, verifier)) if context.instruction else problem
+    return context.messages(asked, text)
 
 
 @dataclass
@@ -97,6 +105,7 @@ class Sampler:
 
     Attributes:
         max_error_share: share of completions that the verifier may fail on before the run stops.
+        verify_timeout_seconds: of one call of the verifier before the run stops.
         forward_context: precision context for forwards outside the training step.
         on_progress: told how many completions are final.
     """
@@ -105,8 +114,12 @@ class Sampler:
     engine: Engine
     verifier: Verifier
     max_error_share: float = 0.05
+    verify_timeout_seconds: float = TIMEOUT_SECONDS
     forward_context: Callable[[], AbstractContextManager[object]] = nullcontext
     on_progress: OnProgress = ignore_progress
+
+    def __post_init__(self) -> None:
+        self.verifier.bind([str(self.policy.tokenizer.decode([stop])) for stop in sorted(self.policy.stop_ids)])
 
     def prompts(self, problems: Sequence[Problem]) -> list[list[int]]:
         """The student's prompts."""
@@ -141,7 +154,7 @@ class Sampler:
     ) -> SampledGroups:
         start = time.perf_counter()
         prompts = self.prompts(problems)
-        with PendingVerdicts(self.verifier, problems) as verdicts:
+        with PendingVerdicts(self.verifier, problems, self.verify_timeout_seconds) as verdicts:
             with self.forward_context():
                 groups = make(prompts, verdicts.submit)
             generated = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from rlsd_pl.contexts import Context
 from rlsd_pl.policy import Policy
-from rlsd_pl.rollout.sampler import student_messages
+from rlsd_pl.rollout.sampler import student_messages, teacher_messages
 from rlsd_pl.teachers import Teacher
 from rlsd_pl.types import (
     ContrastScores,
@@ -26,6 +27,8 @@ from rlsd_pl.types import (
 )
 from rlsd_pl.verifiers.base import Verifier
 
+log = logging.getLogger(__name__)
+
 Groups = Sequence[Sequence[Rollout]]
 
 
@@ -39,6 +42,7 @@ class Scorer:
         temperature: of sampling.
         contrast: rejected contexts, for objectives that need ``Signal.CONTRAST``.
         reference: the reference policy, for objectives that need ``Signal.REFERENCE``.
+        max_prompt_tokens: a longer teacher's prompt is not scored: the completion counts as without a context.
         batch_size: completions per forward.
         forward_context: precision context for forwards outside the training step.
     """
@@ -50,6 +54,7 @@ class Scorer:
     temperature: float
     contrast: Context | None = None
     reference: Teacher | None = None
+    max_prompt_tokens: int | None = None
     batch_size: int = 64
     forward_context: Callable[[], AbstractContextManager[object]] = nullcontext
 
@@ -96,18 +101,26 @@ class Scorer:
     def _prompts_with(
         self, context: Context, texts: Sequence[str | None], groups: Groups
     ) -> tuple[PaddedTokens, Tensor]:
-        encoded = []
         places = [(group, index) for group in groups for index in range(len(group))]
+        encoded, shown = [], []
         for text, (group, index) in zip(texts, places, strict=True):
-            problem = group[index].problem
-            messages = student_messages(problem, self.verifier)
-            if text is not None:
-                worded = context.choice(group, index)
-                asked = replace(problem, messages=messages) if worded.instruction else problem
-                messages = worded.messages(asked, text)
-            encoded.append(self.policy.encode(messages))
-        shown = torch.tensor([text is not None for text in texts])
-        return PaddedTokens.prompts(encoded, self.policy.pad_id), shown
+            ids = None if text is None else self._teacher_prompt(context, group, index, text)
+            own = student_messages(group[index].problem, self.verifier)
+            encoded.append(self.policy.encode(own) if ids is None else ids)
+            shown.append(ids is not None)
+        if too_long := sum(text is not None for text in texts) - sum(shown):
+            log.warning(
+                "%d of %d teacher prompts are longer than %d tokens; these completions count as without a context "
+                "(rollout/no_context). Shorten the context, or set data.max_teacher_prompt_tokens.",
+                too_long, len(texts), self.max_prompt_tokens,
+            )  # fmt: skip
+        return PaddedTokens.prompts(encoded, self.policy.pad_id), torch.tensor(shown)
+
+    def _teacher_prompt(self, context: Context, group: Sequence[Rollout], index: int, text: str) -> list[int] | None:
+        """Token ids of (x, r); ``None`` if they are too many."""
+        messages = teacher_messages(context.choice(group, index), group[index].problem, self.verifier, text)
+        ids = self.policy.encode(messages)
+        return ids if self.max_prompt_tokens is None or len(ids) <= self.max_prompt_tokens else None
 
     def _contrast_scores(self, batch: RolloutBatch, groups: Groups) -> ContrastScores:
         """Absent contexts are scored too: under FSDP all processes have to run the same number of forwards."""

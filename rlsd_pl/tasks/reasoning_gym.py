@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from rlsd_pl.errors import SetupError
+from rlsd_pl.ranges import check_count
 from rlsd_pl.tasks.base import Split, Task, unit_hash
 from rlsd_pl.types import Problem
 
@@ -45,6 +46,10 @@ class ReasoningGymTask(Task):
         val_fraction: float = 0.2,
         items: int = 10_000,
     ) -> None:
+        check_count("task.val_size", val_size)
+        check_count("task.items", items)
+        if not 0 < val_fraction < 1:  # true of nan too
+            raise SetupError(f"Got task.val_fraction={val_fraction}; expected a share between 0 and 1, such as 0.2.")
         self.name = dataset
         self.config = dict(config or {})
         self.val_size, self.val_fraction = val_size, val_fraction

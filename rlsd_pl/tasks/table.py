@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, cast
-
-from datasets import Dataset
+from typing import Any
 
 from rlsd_pl.errors import SetupError
 from rlsd_pl.patterns import TextPattern
 from rlsd_pl.tasks.base import Split, Task, unit_hash
-from rlsd_pl.tasks.columns import Cell, Wanted, cells, matches
-from rlsd_pl.tasks.files import COMPRESSED, is_file_name, read_table
+from rlsd_pl.tasks.columns import Cell, Wanted, cells, is_blank, matches
+from rlsd_pl.tasks.files import COMPRESSED, Rows, is_file_name, read_table
+from rlsd_pl.tasks.values import text_of
 from rlsd_pl.types import Message, Problem
 
 log = logging.getLogger(__name__)
@@ -20,6 +19,9 @@ log = logging.getLogger(__name__)
 
 class TableTask(Task):
     """One problem per row. Every text column is privileged text by its own name; all else is metadata.
+
+    Text stays as it was written: fields of a CSV file are text, JSON numbers keep their digits where text is wanted,
+    and lists and objects are then JSON.
 
     So ``--context.field rationale`` shows the teacher the column ``rationale``, and a verifier finds a list ``tests``
     in ``Problem.metadata``. ``privileged`` and ``metadata`` add values under other names. Rows are split into train
@@ -65,18 +67,18 @@ class TableTask(Task):
         hub_split: str = "train",
         hub_val_split: str | None = None,
     ) -> None:
-        if not 0 < val_fraction < 1:
+        if not 0 < val_fraction < 1:  # true of nan too
             raise SetupError(
                 f"Got task.val_fraction={val_fraction}; expected a share between 0 and 1, for example 0.1."
             )
         self.name = Path(path.removesuffix(COMPRESSED)).stem
         self.folder = str(Path(path).expanduser().resolve().parent)
         self.prompt_column, self.answer_column = prompt_column, answer_column
-        self.answer_pattern = TextPattern(answer_pattern, "task.answer_pattern") if answer_pattern else None
+        self.answer_pattern = _with_one_group(answer_pattern) if answer_pattern else None
         self.prompt = Cell(prompt_template or prompt_column)
         self.privileged, self.metadata, self.where = cells(privileged), cells(metadata), where or {}
         self.system_prompt = system_prompt
-        self.rows: dict[Split, Dataset] = {"train": self._load(path, hub_config, hub_split)}
+        self.rows: dict[Split, Rows] = {"train": self._load(path, hub_config, hub_split)}
         if val_path is None and hub_val_split and not is_file_name(path):
             val_path = path
         if val_path is None:
@@ -93,7 +95,7 @@ class TableTask(Task):
     def problem(self, split: Split, index: int) -> Problem:
         """See :meth:`Task.problem`."""
         row = self.row(split, index)
-        messages: list[Message] = [{"role": "user", "content": str(self.prompt.value(row, self.folder) or "")}]
+        messages: list[Message] = [{"role": "user", "content": text_of(self.prompt.value(row, self.folder))}]
         if self.system_prompt:
             messages.insert(0, {"role": "system", "content": self.system_prompt})
         others = {name: value for name, value in row.items() if name != self.prompt_column}
@@ -102,7 +104,7 @@ class TableTask(Task):
             id=f"{self.name}/{split}/{self.index[split][index]}",
             messages=messages,
             answer=self._answer(row),
-            privileged=texts | {name: str(cell.value(row, self.folder)) for name, cell in self.privileged.items()},
+            privileged=texts | {name: text_of(cell.value(row, self.folder)) for name, cell in self.privileged.items()},
             metadata={name: value for name, value in others.items() if name not in texts}
             | {name: cell.value(row, self.folder) for name, cell in self.metadata.items()},
         )
@@ -111,20 +113,19 @@ class TableTask(Task):
         """The table's row behind a problem, as it is."""
         if not 0 <= index < self.size(split):
             raise IndexError(f"Got index {index} of {self.size(split)} {split} problems.")
-        return cast(dict[str, Any], self.rows[split][self.index[split][index]])
+        return self.rows[split][self.index[split][index]]
 
     def _answer(self, row: dict[str, Any]) -> str | None:
-        value = None if self.answer_column is None else row[self.answer_column]
-        if value is None or not str(value).strip():
-            return None
-        if self.answer_pattern is None:
-            return str(value).strip()
-        found = self.answer_pattern.matches(str(value))
-        return found[0][1].strip() if found else None
+        text = "" if self.answer_column is None else text_of(row[self.answer_column]).strip()
+        if not text or self.answer_pattern is None:
+            return text or None
+        found = self.answer_pattern.matches(text)
+        return (found[0][1] or "").strip() or None if found else None
 
-    def _load(self, path: str, hub_config: str | None, hub_split: str) -> Dataset:
+    def _load(self, path: str, hub_config: str | None, hub_split: str) -> Rows:
         rows = read_table(path, hub_config, hub_split)
         self._check_columns(path, rows.column_names)
+        self._check_filled(path, rows)
         return rows
 
     def _check_columns(self, path: str, present: list[str]) -> None:
@@ -140,19 +141,37 @@ class TableTask(Task):
         for setting, names in mapped.items():
             if missing := sorted(names - set(present)):
                 raise SetupError(
-                    f"{path} has no column {missing[0]!r}; it has {', '.join(present)}. Mend --task.{setting}, which "
-                    "names it."
+                    f"{path} has no column {missing[0]!r}; it has {', '.join(present)}. Correct --task.{setting}, "
+                    "which names it."
                 )
+
+    def _check_filled(self, path: str, rows: Rows) -> None:
+        """A column that is blank throughout is the wrong column; one that is blank here and there costs those rows."""
+        wanted = {"prompt_column": self.prompt_column, "answer_column": self.answer_column}
+        wanted |= {f"privileged.{name}": cell.source for name, cell in self.privileged.items() if cell.is_column}
+        wanted |= {f"metadata.{name}": cell.source for name, cell in self.metadata.items() if cell.is_column}
+        blank = {setting: name for setting, name in wanted.items() if name is not None}
+        for row in rows:
+            blank = {setting: name for setting, name in blank.items() if is_blank(row[name])}
+            if not blank:
+                return
+        setting, name = next(iter(blank.items()))
+        raise SetupError(
+            f"{path}: the column {name!r} is blank in all {len(rows)} rows. Set --task.{setting} to a column that is "
+            "filled in."
+        )
 
     def _kept(self, split: Split) -> list[tuple[int, str]]:
         """Number and prompt of the rows that ``where`` leaves."""
         rows = self.rows[split]
-        numbers = range(len(rows))
-        if self.where:
-            columns = rows.select_columns(list(self.where))
-            numbers = [n for n in numbers if matches(cast(dict[str, Any], columns[n]), self.where)]
-        prompts = list(rows[self.prompt_column])
-        return [(number, str(prompts[number])) for number in numbers]
+        kept = [(n, text_of(row[self.prompt_column])) for n, row in enumerate(rows) if matches(row, self.where)]
+        if not kept:
+            found = {name: ", ".join(sorted({text_of(row[name]) for row in rows})[:5]) for name in self.where}
+            raise SetupError(f"Got task.where={self.where}, which leaves 0 of {len(rows)} rows; they hold {found}.")
+        repeated = len(kept) - len({prompt.strip() for _, prompt in kept})
+        if repeated and self.prompt.is_column:
+            log.warning("%d of %d %s rows repeat the prompt of another row.", repeated, len(kept), split)
+        return kept
 
     def _split_by_hash(self, val_fraction: float) -> dict[Split, list[int]]:
         index: dict[Split, list[int]] = {"train": [], "val": []}
@@ -173,3 +192,13 @@ class TableTask(Task):
         if dropped := len(train) - len(kept):
             log.warning("Dropping %d of %d train problems that stand among the val ones too.", dropped, len(train))
         return {"train": kept, "val": [number for number, _ in val]}
+
+
+def _with_one_group(pattern: str) -> TextPattern:
+    compiled = TextPattern(pattern, "task.answer_pattern")
+    if compiled.groups != 1:
+        raise SetupError(
+            f"Got task.answer_pattern={pattern!r} with {compiled.groups} groups; expected one, around the answer, for "
+            "example '#### (.+)'. Write groups that only hold together as (?:...)."
+        )
+    return compiled

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rlsd_pl.policy import Dtype, Policy
+from rlsd_pl.models import Dtype
+from rlsd_pl.policy import Policy
 from rlsd_pl.teachers.base import Teacher
 
 

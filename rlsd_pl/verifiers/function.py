@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
 from rlsd_pl.types import Problem, Status, Verdict
 from rlsd_pl.verifiers.base import Verifier
+from rlsd_pl.verifiers.values import as_number
 from rlsd_pl.verifiers.verdicts import broken
 
 Judge = Callable[[str, Problem], Any]
-"""(completion text, problem) -> a :class:`Verdict`, or a number in [0, 1], or a bool."""
+"""(completion text, problem) -> a :class:`Verdict`, or a number in [0, 1] or a bool, of numpy and torch too."""
 
 
 class FunctionVerifier(Verifier):
     """Calls ``function(text, problem)`` for each completion, in this process.
 
-    The function is trusted with model text: it must not evaluate it, and nothing stops it when it hangs. Give such
-    work to a :class:`~rlsd_pl.verifiers.pool.WorkerPool`. What it raises is an ``error``.
+    The function is trusted with model text: it must not evaluate it, and when it hangs, the run stops after
+    ``data.verify_timeout_seconds``. Give such work to a
+    :class:`~rlsd_pl.verifiers.workers.pool.WorkerPool`. What it raises is an ``error``.
 
     Args:
         function: the function, or its dotted path, for example ``my_package.rewards.polite``.
@@ -40,9 +41,10 @@ class FunctionVerifier(Verifier):
             return broken("function_raised", f"{type(error).__name__}: {error}")
         if isinstance(value, Verdict):
             return value
-        if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:
+        reward = as_number(value)
+        if reward is None or not 0 <= reward <= 1:
             return broken("function_value", f"got {value!r:.80}, expected a Verdict or a number in [0, 1]")
-        return Verdict(float(value), Status.PASS if value == 1 else Status.FAIL, "function")
+        return Verdict(reward, Status.PASS if reward == 1 else Status.FAIL, "function")
 
 
 def _load(path: str) -> Judge:

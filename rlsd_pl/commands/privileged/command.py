@@ -12,14 +12,13 @@ from rich.console import Console
 from rich.progress import track
 
 from rlsd_pl.commands.cli import PartsCLI, quiet_libraries
-from rlsd_pl.commands.help import fail
+from rlsd_pl.commands.parser import give_up
 from rlsd_pl.commands.presets import expand
 from rlsd_pl.commands.privileged.build import Builder, Record
 from rlsd_pl.commands.privileged.documents import Documents
 from rlsd_pl.commands.privileged.report import Coverage, stands_in
 from rlsd_pl.commands.privileged.solver_source import SolverSource
-from rlsd_pl.commands.privileged.sources import EndpointError, EndpointSource, EngineSource, Source
-from rlsd_pl.commands.reasons import readable
+from rlsd_pl.commands.privileged.sources import EndpointSource, EngineSource, Source
 from rlsd_pl.errors import SetupError
 from rlsd_pl.rollout.sampler import derive_seed
 from rlsd_pl.tasks.base import Task
@@ -41,8 +40,8 @@ def make_privileged(argv: Sequence[str]) -> Coverage:
             _attach(builder, Documents(options.documents, options.retrieved), options.limit)
         else:
             _solve(builder, cli, _source(options, cli), options)
-    except (SetupError, EndpointError, ValueError, OSError, ImportError) as error:
-        fail(readable(str(error)))
+    except Exception as error:
+        give_up(error)
     coverage = builder.coverage()
     console = Console(highlight=False, soft_wrap=True)
     coverage.show(console)
