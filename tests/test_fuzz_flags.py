@@ -1,7 +1,7 @@
 """Every flag of ``fit`` with values that people may type: taken, or refused in a few lines; never a traceback.
 
-What may be accepted is written in ``fuzz_accepted.txt``, one ``flag value`` a line, so that nonsense that begins to pass
-is seen. ``python -m tests.test_fuzz_flags`` lists what is accepted now.
+What may be accepted is written in ``fuzz_accepted.txt``, one ``flag value`` a line, so that nonsense that begins to
+pass is seen. ``python -m tests.test_fuzz_flags`` lists what is accepted now.
 """
 
 from __future__ import annotations
