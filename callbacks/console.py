@@ -150,7 +150,11 @@ class ConsoleReport(ProgressBar):
         if not self._shown(trainer):
             return
         self.progress.stop()
-        after = {k: float(v) for k, v in trainer.callback_metrics.items()}
+        logged = read_history(Path(trainer.default_root_dir))  # for a run that only made up its export
+        after = {
+            key: series[trainer.current_epoch] for key, series in logged.items() if trainer.current_epoch in series
+        }
+        after |= {k: float(v) for k, v in trainer.callback_metrics.items()}
         table = Table("held-out", "before", "after", box=None, title_justify="left")
         for key in sorted({*self.before, *after}, key=_rank):
             if key.startswith(SUMMARY):
@@ -162,12 +166,9 @@ class ConsoleReport(ProgressBar):
         )
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Stop the bars, and say how to resume."""
-        if not self._shown(trainer):
-            return
-        self.progress.stop()
-        if isinstance(exception, KeyboardInterrupt) and trainer.current_epoch > 0:
-            self.console.print(f"Stopped. Go on with: python scripts/fit.py --resume {trainer.default_root_dir}")
+        """Stop the bars."""
+        if self._shown(trainer):
+            self.progress.stop()
 
     def _shown(self, trainer: Trainer) -> bool:
         return self._enabled and trainer.is_global_zero

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -14,7 +17,7 @@ class CreditMap(Callback):
     """Draws ``credit_map.png`` in the run folder when training ends, from ``rollouts.jsonl``.
 
     Args:
-        iteration: the recorded iteration to draw; ``None`` for the first one, where schedules are at their strongest.
+        iteration: the recorded iteration to draw; ``None`` for the first one with credit.
         completions: how many.
     """
 
@@ -23,13 +26,15 @@ class CreditMap(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = Path(trainer.default_root_dir)
-        if not trainer.is_global_zero or not (folder / "rollouts.jsonl").exists():
-            return
-        records = []
-        with (folder / "rollouts.jsonl").open() as file:
-            for line in file:
-                record = json.loads(line)
-                wanted = self.iteration or (records[0]["iteration"] if records else record["iteration"])
-                if record["iteration"] == wanted:
-                    records.append(record)
-        plot_credit_map(records[: self.completions], folder / "credit_map.png")
+        if trainer.is_global_zero and (folder / "rollouts.jsonl").exists():
+            plot_credit_map(self._records(folder / "rollouts.jsonl"), folder / "credit_map.png")
+
+    def _records(self, path: Path) -> list[dict[str, Any]]:
+        """The wanted iteration's records; without a wish, those of the first iteration with credit."""
+        with path.open() as file:
+            for iteration, lines in itertools.groupby(map(json.loads, file), key=itemgetter("iteration")):
+                records = list(lines)
+                credited = any(any(record.get("token_advantages", ())) for record in records)
+                if iteration == self.iteration or (self.iteration is None and credited):
+                    return records[: self.completions]
+        return []

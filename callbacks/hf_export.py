@@ -8,6 +8,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rlsd_pl.module import PolicyModule
+from rlsd_pl.persistence.storage import replace_folder
+from rlsd_pl.policy import Policy
 
 
 class HuggingFaceExport(Callback):
@@ -22,7 +24,7 @@ class HuggingFaceExport(Callback):
         policy = pl_module.policy
         if not policy.sharded:
             if trainer.is_global_zero:
-                policy.save_pretrained(Path(trainer.default_root_dir) / "hf")
+                _export(policy, trainer)
             return
         # Gathering is collective: every process takes part, the first one writes.
         weights = {name: _gathered(p) for name, p in policy.trainable().items()}
@@ -31,7 +33,11 @@ class HuggingFaceExport(Callback):
             with torch.no_grad():
                 for name, parameter in whole.trainable().items():
                     parameter.copy_(weights[name])
-            whole.save_pretrained(Path(trainer.default_root_dir) / "hf")
+            _export(whole, trainer)
+
+
+def _export(policy: Policy, trainer: Trainer) -> None:
+    replace_folder(Path(trainer.default_root_dir) / "hf", policy.save_pretrained)
 
 
 def _gathered(parameter: torch.nn.Parameter) -> torch.Tensor:

@@ -49,6 +49,8 @@ def records(rollouts: RolloutSet, groups: int, tokenizer: Any) -> list[dict[str,
             "reward": verdict.reward,
             "status": str(verdict.status),
             "detail": verdict.detail,
+            "answer": verdict.answer,
+            "reference_answer": rollout.problem.answer,
             "truncated": completion.truncated,
             "advantage": float(rollouts.batch.advantages[row]),
         }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import cast
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -12,6 +14,8 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
+from rlsd_pl.persistence.checkpoint_io import own_digests, put_in_place, tensors_only
+from rlsd_pl.persistence.storage import PARTIAL, remove
 from rlsd_pl.policy import Policy
 
 Sums = Mapping[str, tuple[float, float]]
@@ -32,6 +36,28 @@ class FSDP2Strategy(ModelParallelStrategy):
         """Shard over every process there is."""
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any | None = None) -> None:
+        """Shards are written beside the target, with checksums, and get its name when all of them are on the disk."""
+        if not self._save_distributed_checkpoint:
+            return super().save_checkpoint(checkpoint, filepath, storage_options)
+        target = Path(self.broadcast(filepath))
+        partial = target.with_name(f"{PARTIAL}{target.name}")
+        if self.global_rank == 0:
+            remove(partial)
+        self.barrier()
+        super().save_checkpoint(checkpoint, partial, storage_options)
+        digests: list[dict[str, str]] = [{}] * self.world_size
+        dist.all_gather_object(digests, own_digests(partial, target.name, self.global_rank))
+        if self.global_rank == 0:
+            put_in_place(partial, target, {name: digest for own in digests for name, digest in own.items()})
+        return self.barrier()
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Tensors and plain values only: a checkpoint may be somebody else's."""
+        path = Path(checkpoint_path)
+        with tensors_only(path) if path.is_dir() else nullcontext():
+            return super().load_checkpoint(checkpoint_path, weights_only=True)
 
 
 def shard(policy: Policy, mesh: DeviceMesh) -> None:

@@ -74,7 +74,7 @@ class PolicyModule(LightningModule):
         if objective.needs.signals & Signal.CONTRAST and contrast is None:
             raise ValueError(
                 f"{type(objective).__name__} contrasts two contexts and got one. Set --contrast, for example to "
-                "rlsd_pl.contexts.RejectedSiblings."
+                "rlsd_pl.contexts.RejectedAnswers."
             )
         self.objective, self.teacher, self.context, self.contrast = objective, teacher, context, contrast
         self.reference = FrozenTeacher() if objective.needs.signals & Signal.REFERENCE else None

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from rlsd_pl import callbacks
 from rlsd_pl.callbacks import RolloutMetrics
+from rlsd_pl.persistence.iterations import IterationCheckpoint
+from rlsd_pl.persistence.metrics import MetricsLogger
 
 LOOP: dict[str, Any] = {
     "reload_dataloaders_every_n_epochs": 1,
@@ -27,7 +28,7 @@ share, and the first evaluation is that of the initial policy."""
 SHOWN = ("ConsoleReport", "LeakageDetection")
 """Callbacks of every run."""
 
-WRITTEN = ("RolloutLog", "LearningCurve", "HuggingFaceExport")
+WRITTEN = ("RolloutLog", "LearningCurve", "CreditMap", "HuggingFaceExport")
 """Callbacks that write into the run's folder."""
 
 
@@ -59,34 +60,28 @@ def default_callbacks(writing: bool = True) -> list[Callback]:
     return [getattr(callbacks, name)() for name in (*SHOWN, *(WRITTEN if writing else ()))]
 
 
-def run_loggers(run_dir: Path) -> list[Logger]:
-    """``csv/`` and ``tensorboard/``."""
-    return [CSVLogger(run_dir, name="csv"), TensorBoardLogger(run_dir, name="tensorboard")]
+def run_loggers(run_dir: Path, done: int = 0) -> list[Logger]:
+    """``csv/`` and ``tensorboard/``.
+
+    Args:
+        done: iterations that a resumed run has finished; TensorBoard hides what was logged after them before.
+    """
+    board = TensorBoardLogger(run_dir, name="tensorboard", version=0, purge_step=done + 1 if done else None)
+    return [MetricsLogger(run_dir, name="csv"), board]
 
 
 def with_required(given: Sequence[Callback], run_dir: Path | None, checkpoints: bool | None = True) -> list[Callback]:
-    """The callbacks, one that logs each rollout, and one that saves the newest iteration; what is there stays.
+    """The callbacks, one that logs each rollout, and one that saves every iteration; what is there stays.
 
     Args:
         run_dir: no checkpoints without one.
         checkpoints: False for none.
     """
     required: list[Callback] = [] if _any(given, RolloutMetrics) else [RolloutMetrics()]
-    if run_dir is not None and checkpoints is not False and not _any(given, Checkpoint):
-        required.append(run_checkpoint(run_dir))
+    if run_dir is not None and checkpoints is not False and not _any(given, IterationCheckpoint):
+        required.append(IterationCheckpoint(run_dir))
     return [*given, *required]
 
 
 def _any(callbacks: Sequence[Callback], kind: type[Callback]) -> bool:
     return any(isinstance(callback, kind) for callback in callbacks)
-
-
-def run_checkpoint(run_dir: Path) -> ModelCheckpoint:
-    """``checkpoints/iteration-N.ckpt`` of the newest finished iteration."""
-    return ModelCheckpoint(
-        dirpath=run_dir / "checkpoints",
-        filename="iteration-{step:06d}",
-        auto_insert_metric_name=False,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )

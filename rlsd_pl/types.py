@@ -343,7 +343,7 @@ class RolloutBatch(_Tensors):
             self,
             token_advantages=credit.token_advantages,
             distribution_weights=credit.distribution_weights,
-            loss_mask=self.loss_mask if credit.loss_mask is None else credit.loss_mask,
+            loss_mask=self.loss_mask if credit.loss_mask is None else self.loss_mask & credit.loss_mask,
         )
 
 
@@ -388,8 +388,8 @@ class Credit:
         metrics: scalars to log, keys ``credit/``.
         distribution_weights: [B] factor of the distribution term, 0 for completions that it leaves out; ``None`` for no
             such term.
-        loss_mask: bool [B, T], a part of the batch's, which it takes the place of: the tokens that are learnt from, and
-            that the reduction counts. ``None`` keeps the batch's.
+        loss_mask: bool [B, T] that narrows the batch's: the tokens that are learnt from, and that the reduction counts.
+            ``None`` keeps the batch's.
     """
 
     token_advantages: Tensor | None

@@ -3,18 +3,23 @@
 All rows run in this process, one after the other. Code and SQL rows are skipped where nothing isolates them.
 
 python scripts/bench_verifiers.py [--count 1000] [--only math,json_schema]
+python scripts/bench_verifiers.py --hostile 1024   # one batch of hostile programs, honest ones among them
 """
 
 from __future__ import annotations
 
 import argparse
+import random
+import resource
 import sqlite3
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 
 from rich.console import Console
@@ -125,6 +130,45 @@ CASES: dict[str, Case] = {
 }
 
 
+HOSTILE = {
+    "loop": ["while True: pass", "def f(x):\n    while True: pass", "def f(x): return 9 ** 9 ** 9",
+             "import re\ndef f(x): return re.match('(a+)+$', 'a' * 40 + 'b')"],
+    "bomb": ["x = []\nwhile True: x.append(bytearray(1 << 20))", "x = []\nwhile True: x.append(len(x))",
+             "def f(x): return len('x' * (3 << 30))",
+             "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(99,)).start()"],
+    "sleeper": ["import time; time.sleep(1e9)", "def f(x):\n    import time\n    time.sleep(1e9)",
+                "import threading\nthreading.Event().wait()", "import time\nwhile True: time.sleep(0.01)"],
+    "flood": ["while True: print('x' * 1000)", "def f(x):\n    while True: print('x' * 1000)",
+              "import os\nwhile True:\n    for fd in range(9):\n        try: os.write(fd, b'x' * 4096)\n"
+              "        except OSError: pass", "def f(x): return 'x' * (1 << 23)"],
+    "honest": ["def f(x): return x * x\nprint(49)", "def f(x): return sum(x for _ in range(x))\nprint(7 ** 2)"],
+}  # fmt: skip
+
+
+def hostile_batch(count: int) -> list[tuple[str, str, Problem]]:
+    """(kind, completion, problem): every kind equally often, all distinct, in an order drawn with seed 0."""
+    draw = random.Random(0)
+    tasks = [problem(tests="assert f(7) == 49", entry_point="f"), problem(stdin_tests=[["", "49"]])]
+    kinds = [kind for kind, _ in zip(cycle(HOSTILE), range(count), strict=False)]
+    draw.shuffle(kinds)
+    programs = [f"{draw.choice(HOSTILE[kind])}\n# {n}" for n, kind in enumerate(kinds)]
+    return [(k, f"```python\n{program}\n```", draw.choice(tasks)) for k, program in zip(kinds, programs, strict=True)]
+
+
+def run_hostile(count: int) -> Table:
+    """One batch through the code verifier with its default limits: statuses by kind, seconds, CPU seconds."""
+    kinds, texts, problems = zip(*hostile_batch(count), strict=True)
+    verifier, begin = CodeVerifier(), time.perf_counter()
+    verdicts = verifier.verify(texts, problems)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    title = f"{time.perf_counter() - begin:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of CPU time"
+    table = Table("kind", "verdicts", title=f"{count} programs, {verifier.concurrency} at a time: {title}")
+    for kind in HOSTILE:
+        found = Counter(v.status.value for k, v in zip(kinds, verdicts, strict=True) if k == kind)
+        table.add_row(kind, ", ".join(f"{status} {n}" for status, n in sorted(found.items())))
+    return table
+
+
 def rate(case: Case, count: int) -> float:
     """Verdicts per second over ``count`` distinct completions, start-up excluded."""
     judge = case.make()
@@ -139,7 +183,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--count", type=int, default=1000, help="completions for each row; slow rows take a tenth")
     parser.add_argument("--only", default="", help="rows whose names start with one of these, comma-separated")
+    parser.add_argument("--hostile", type=int, default=0, help="run one batch of so many hostile programs instead")
     arguments = parser.parse_args()
+    console = Console()
+    if arguments.hostile:
+        console.print(run_hostile(arguments.hostile))
+        return
     table = Table("verifier", "completions", "verdicts / s", title="Throughput, 2 workers where there are workers")
     for name, case in CASES.items():
         if not name.startswith(tuple(arguments.only.split(","))):
@@ -149,7 +198,6 @@ def main() -> None:
             table.add_row(name, str(count), f"{rate(case, count):,.0f}")
         except SandboxUnavailableError as error:
             table.add_row(name, "0", str(error))
-    console = Console()
     console.print(table)
     console.print(f"Programs and queries: one for each CPU, {detect().describe().partition(';')[0]}.")
 

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from rlsd_pl.commands.runs import read_history
+from rlsd_pl.persistence.checkpoints import damage, saved
 from rlsd_pl.policy import Policy
 from tests.conftest import REPOSITORY
 
@@ -65,7 +66,9 @@ def test_fit_runs_on_two_processes_and_goes_on_after_a_stop(trainer, tmp_path):
         *("--run_dir", str(run), "--trainer.max_epochs", "1"),
     ]
     fit(flags)
-    assert len(list((run / "checkpoints").iterdir())) == 1
+    (checkpoint,) = saved(run / "checkpoints")
+    assert checkpoint.is_dir() == (trainer == "fsdp")
+    assert damage(checkpoint) is None
     shown = fit(["--resume", str(run), "--trainer.max_epochs", "2"])
     assert "2 iterations" in shown
     AutoModelForCausalLM.from_pretrained(run / "hf")

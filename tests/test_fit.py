@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlsd_pl.commands.cli import fit
-from rlsd_pl.commands.runs import RUN_DIR_VARIABLE, newest_checkpoint, read_history
+from rlsd_pl.commands.runs import CHECKPOINT_VARIABLE, RUN_DIR_VARIABLE, is_finished, newest_checkpoint, read_history
+from rlsd_pl.persistence import iterations
+from rlsd_pl.persistence.checkpoints import damage
+from rlsd_pl.persistence.lock import RunLock
+from rlsd_pl.persistence.storage import remove
 from tests.conftest import REPOSITORY
 
 LAB = [
@@ -35,7 +41,8 @@ LAB = [
 
 @pytest.fixture(autouse=True)
 def _clean_process(monkeypatch):
-    monkeypatch.delenv(RUN_DIR_VARIABLE, raising=False)
+    for name in (RUN_DIR_VARIABLE, CHECKPOINT_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "argv", ["fit.py"])
 
 
@@ -73,7 +80,7 @@ def test_a_run_leaves_everything_in_its_folder(lab_run):
 def test_the_exported_folder_is_the_trained_policy(lab_run):
     model = AutoModelForCausalLM.from_pretrained(lab_run / "hf")
     AutoTokenizer.from_pretrained(lab_run / "hf")
-    checkpoint = torch.load(newest_checkpoint(lab_run), weights_only=False)["state_dict"]
+    checkpoint = torch.load(newest_checkpoint(lab_run), weights_only=True)["state_dict"]
     base = AutoModelForCausalLM.from_pretrained(REPOSITORY / "rlsd_pl" / "lab" / "base")
     name = "model.layers.0.mlp.up_proj.weight"
     trained = model.state_dict()[name]
@@ -84,7 +91,7 @@ def test_the_exported_folder_is_the_trained_policy(lab_run):
 def test_a_resumed_run_is_the_uninterrupted_one(lab_run, tmp_path, capsys):
     folder = run(tmp_path / "stopped", "--objective", "rlsd", "--trainer.max_epochs", "2")
     fit(["--resume", str(folder), "--trainer.max_epochs", "3"])
-    whole, resumed = (torch.load(newest_checkpoint(f), weights_only=False)["state_dict"] for f in (lab_run, folder))
+    whole, resumed = (torch.load(newest_checkpoint(f), weights_only=True)["state_dict"] for f in (lab_run, folder))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert read_history(folder)["rollout/reward"] == read_history(lab_run)["rollout/reward"]
@@ -148,7 +155,7 @@ def test_the_console_shows_what_a_user_needs_and_nothing_else(tmp_path):
         "sampled",
         "length",
         "hollow",
-        "lambda",
+        "strength",
         "clip",
         "entropy",
         "tokens/s",
@@ -159,9 +166,143 @@ def test_the_console_shows_what_a_user_needs_and_nothing_else(tmp_path):
     assert done.stderr == ""
 
 
+def copied(run_folder: Path, target: Path) -> Path:
+    return Path(shutil.copytree(run_folder, target))
+
+
+def refused(argv: list[str], capsys: pytest.CaptureFixture) -> str:
+    with pytest.raises(SystemExit) as left:
+        fit(argv)
+    assert left.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_a_folder_holds_one_run(lab_run, tmp_path, capsys):
+    assert f"--resume {lab_run} to go on" in refused([*LAB, "--run_dir", str(lab_run)], capsys)
+    with RunLock(lab_run):
+        assert "still writing the run" in refused(["--resume", str(lab_run), "--trainer.max_epochs", "9"], capsys)
+
+
+def test_what_makes_another_run_is_refused_and_leaves_the_run_as_it_was(lab_run, tmp_path, capsys):
+    folder = copied(lab_run, tmp_path / "run")
+    config = (folder / "config.yaml").read_text()
+    for flags, words in {
+        ("--model.lora.r", "4"): "--model.lora.r: was 0, got 4",
+        ("--seed_everything", "1"): "--seed_everything: was 0, got 1",
+        ("--data.group_size", "8"): "--data.group_size: was 4, got 8",
+        ("--data.temperature", "0.5"): "--data.temperature: was 1.0, got 0.5",
+        ("--trainer.max_epochs", "1"): "max_epochs=1 for a run with 3 finished iterations",
+    }.items():
+        assert words in " ".join(refused(["--resume", str(folder), *flags], capsys).split()), flags
+    record = json.loads((folder / "data.json").read_text())
+    record["train"]["blake2b"] = "0" * 32
+    (folder / "data.json").write_text(json.dumps(record))
+    assert "the train split holds other problems" in refused(["--resume", str(folder)], capsys)
+    assert (folder / "config.yaml").read_text() == config
+    assert not list(folder.glob("config-until*"))
+
+
+def test_a_run_that_was_killed_before_its_export_gets_it(lab_run, tmp_path):
+    folder = copied(lab_run, tmp_path / "run")
+    for name in ("hf", "learning_curve.png", "finished.json"):
+        remove(folder / name)
+    assert not is_finished(folder)
+    fit(["--resume", str(folder)])
+    assert (folder / "hf" / "model.safetensors").read_bytes() == (lab_run / "hf" / "model.safetensors").read_bytes()
+    assert (folder / "learning_curve.png").exists()
+    assert is_finished(folder)
+    assert read_history(folder) == read_history(lab_run)
+    assert rollouts(folder) == rollouts(lab_run)
+
+
+def test_a_damaged_checkpoint_costs_an_iteration_and_not_the_run(lab_run, tmp_path, capsys):
+    folder = copied(lab_run, tmp_path / "run")
+    newest = newest_checkpoint(folder)
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    fit(["--resume", str(folder)])
+    assert [(r["iteration"], r["completion"]) for r in rollouts(folder)] == [
+        (r["iteration"], r["completion"]) for r in rollouts(lab_run)
+    ]
+    assert read_history(folder)["rollout/reward"] == read_history(lab_run)["rollout/reward"]
+    assert damage(newest_checkpoint(folder)) is None
+    assert newest_checkpoint(folder).name == "iteration-000003.ckpt"
+
+
+def test_a_new_learning_rate_reaches_the_optimizer_of_a_resumed_run(lab_run, tmp_path):
+    folder = copied(lab_run, tmp_path / "run")
+    cli = fit(["--resume", str(folder), "--trainer.max_epochs", "4", "--optimizer.lr", "1e-7"])
+    assert cli.trainer.optimizers[0].param_groups[0]["lr"] == 1e-7
+    assert read_history(folder)["train/lr"][4] == pytest.approx(1e-7)
+    assert "lr: 0.0002" in (folder / "config-until-iteration-000003.yaml").read_text()
+    assert yaml.safe_load((folder / "config.yaml").read_text())["optimizer"]["init_args"]["lr"] == 1e-7
+
+
+def test_a_start_that_fails_leaves_nothing_and_one_without_an_iteration_can_be_repeated(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert "max_prompt_tokens" in refused([*LAB, "--run_dir", str(folder), "--data.max_prompt_tokens", "1"], capsys)
+    assert not folder.exists()
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "csv" / "version_0").mkdir(parents=True)
+    (folder / "csv" / "version_0" / "metrics.csv").write_text("rollout/reward,step\n0.5,1\n")
+    (folder / "rollouts.jsonl").write_text('{"iteration": 1}\n')
+    (folder / "config.yaml").write_text("trainer:\n  max_epochs: 7\n")
+    (folder / "notes.txt").write_text("mine")
+    shown = refused(["--resume", str(folder)], capsys)
+    assert "nothing to go on with" in shown
+    assert f"--run_dir {folder}" in shown
+    run(folder, "--trainer.max_epochs", "1")
+    assert sorted(read_history(folder)["rollout/reward"]) == [1]
+    assert len(rollouts(folder)) == 4
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_file_in_the_way_is_named(tmp_path, capsys):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(SystemExit) as left:
+        fit([*LAB, "--run_dir", str(tmp_path / "run")])
+    assert left.value.code == 74
+    assert f"A file is in the way at {tmp_path / 'run'}" in capsys.readouterr().err
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 9 MB: two checkpoints of the lab and a half."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full_ends_a_run_with_its_status_and_its_last_iteration(small_disk, monkeypatch, capsys):
+    def left(*argv: str) -> tuple[object, str]:
+        with pytest.raises(SystemExit) as stopped:
+            fit(list(argv))
+        return stopped.value.code, " ".join(capsys.readouterr().err.split())
+
+    status, shown = left(*LAB, "--run_dir", str(small_disk / "run"))
+    assert status == 74
+    assert "are needed for 2 checkpoints and one that is being written" in shown
+    assert not (small_disk / "run").exists()
+    monkeypatch.setattr(iterations, "check_space", lambda *args: None)
+    status, shown = left(*LAB, "--run_dir", str(small_disk / "run"), "--trainer.max_epochs", "9")
+    assert status == 74
+    assert "full" in shown
+    assert "2 iterations are saved; go on with: rlsd-pl fit --resume" in shown
+    assert newest_checkpoint(small_disk / "run").name == "iteration-000002.ckpt"
+    subprocess.run(["mount", "-o", "remount,size=40m", str(small_disk)], check=True)
+    fit(["--resume", str(small_disk / "run"), "--trainer.max_epochs", "3"])
+    assert sorted(read_history(small_disk / "run")["rollout/reward"]) == [1, 2, 3]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_an_interrupted_run_keeps_its_finished_iterations(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_a_stopped_run_keeps_its_finished_iterations_and_says_so_to_the_shell(number, tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, str(REPOSITORY / "scripts" / "fit.py"), *LAB, "--run_dir", str(folder)]
     # A background job of a non-interactive shell ignores SIGINT and hands that down: the run must not inherit it.
@@ -177,13 +318,16 @@ def test_an_interrupted_run_keeps_its_finished_iterations(tmp_path):
     while not list(folder.glob("checkpoints/*.ckpt")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     try:
         shown, _ = process.communicate(timeout=240)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGABRT)
         pytest.fail(f"The run went on; where it stands:\n{process.communicate()[0]}")
-    assert "--resume" in shown
+    assert process.returncode == (-number if number is signal.SIGKILL else 128 + number)
+    assert number is signal.SIGKILL or "--resume" in shown
+    assert "Traceback" not in shown
     done = int(newest_checkpoint(folder).stem.rpartition("-")[2])
     fit(["--resume", str(folder), "--trainer.max_epochs", str(done + 1)])
     assert sorted(read_history(folder)["rollout/reward"]) == list(range(1, done + 2))
+    assert [r["iteration"] for r in rollouts(folder)] == [i for i in range(1, done + 2) for _ in range(4)]

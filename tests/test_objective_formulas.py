@@ -96,9 +96,12 @@ def test_a_rollout_without_any_context_has_no_loss_and_keeps_the_graph(name: str
     assert loss.item() == 0.0
 
 
-def test_credit_that_names_no_loss_mask_keeps_the_batchs():
+def test_credit_narrows_the_loss_mask_and_never_widens_it():
     batch = random_batch(0)
     assert batch.credited(Credit(None)).loss_mask is batch.loss_mask
+    everything = torch.ones_like(batch.loss_mask)
+    assert torch.equal(batch.credited(Credit(None, loss_mask=everything)).loss_mask, batch.loss_mask)
+    assert not batch.credited(Credit(None, loss_mask=~everything)).loss_mask.any()
 
 
 # --- properties -------------------------------------------------------------------------------------------------------

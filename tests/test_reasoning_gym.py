@@ -62,6 +62,27 @@ def test_own_answers_pass_and_others_do_not(dataset, verifier):
     assert all(v.reward == 0 for v in wrong)
 
 
+def test_no_answer_makes_its_verdict_an_error(verifier):
+    """spiral_matrix evaluates what looks like a list; the others read numbers."""
+    raising = [
+        "1 / 0",
+        "exit()",
+        "(_ for _ in ()).throw(KeyboardInterrupt)",
+        "().x",
+        "(lambda f: f(f))(lambda f: f(f))",
+    ]
+    system = "__import__('os')"
+    signals = [f"{system}.kill({system}.getpid(), 9)", f"{system}.abort()", f"{system}._exit(0)",
+               "__import__('resource').setrlimit(0, (0, 0))", "print('{}')"]  # fmt: skip
+    answers = [f"[{code}]" for code in raising + signals] + ["9" * 5000, "1e400", "nan", "[" * 5000, "\0", "\ud800"]
+    for dataset in ("spiral_matrix", "chain_sum", "simple_equations"):
+        problem = ReasoningGymTask(dataset).problem("train", 0)
+        verdicts = verifier.verify([block(answer) for answer in answers], [problem] * len(answers))
+        found = {answer[:40]: (v.status, v.detail) for answer, v in zip(answers, verdicts, strict=True)}
+        assert {key: seen for key, seen in found.items() if seen[0] not in (Status.FAIL, Status.LIMIT)} == {}, dataset
+        assert [v.answer for v in verdicts] == answers
+
+
 def test_answers_that_are_evaluated_reach_nothing(verifier, tmp_path: Path):
     """spiral_matrix calls eval on answers that look like a list."""
     task = ReasoningGymTask("spiral_matrix")

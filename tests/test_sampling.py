@@ -18,10 +18,19 @@ from rlsd_pl.rollout.order import ProblemOrder
 from rlsd_pl.rollout.sampler import Sampler
 from rlsd_pl.rollout.spans import span_mask, token_ends, touches
 from rlsd_pl.types import Problem, Rollout, Sampling, Status, Verdict
+from rlsd_pl.verifiers import MathVerifier
 from tests.harness import TRAINER, data, module
 from tests.test_objectives import batch_of
 from tests.test_rollouts import PROBLEMS, make
 from tests.worlds import LetterVerifier, SumTask
+
+
+def test_a_verifier_learns_from_the_policy_what_ends_a_turn(policy):
+    verifier = MathVerifier()
+    Sampler(policy, TransformersEngine(), verifier)
+    assert verifier.rule.end_of_turn == ("<|end|>",)  # of the tiny model's tokenizer
+    assert verifier.verify([r"\boxed{1}<|end|>\boxed{2}"], [Problem("p", [], answer="1")])[0].status is Status.PASS
+
 
 # --- verification beside generation -----------------------------------------------------------------------------------
 

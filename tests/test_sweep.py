@@ -18,10 +18,11 @@ from rlsd_pl.commands.sweep import sweep
 from rlsd_pl.commands.sweep.grid import Grid, objective_name
 from rlsd_pl.commands.sweep.processes import Processes, State, environment
 from rlsd_pl.commands.sweep.results import FinishedRun, figures, table
+from rlsd_pl.persistence.lock import RunLock
 
 # Leaves what fit.py leaves. Its flags: --iterations N to plan, --stop_at objective:N to die there, --slow to wait.
 FAKE = """
-import os, sys, time
+import json, os, sys, time
 from pathlib import Path
 flags = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 if "--print_config" in sys.argv:
@@ -35,11 +36,11 @@ with (folder.parent.parent / "calls.txt").open("a") as calls:
     kind = "resume" if resumed else "new"
     calls.write(f"{folder.parent.name}/{folder.name} {kind} {os.environ['OMP_NUM_THREADS']}\\n")
 if not resumed:
-    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints").mkdir(exist_ok=True)
     (folder / "config.yaml").write_text(f"trainer:\\n  max_epochs: {flags['--iterations']}\\n")
 planned = int((folder / "config.yaml").read_text().split()[-1])
 version = folder / "csv" / f"version_{int(resumed)}"
-version.mkdir(parents=True)
+version.mkdir(parents=True, exist_ok=True)
 start = len(list((folder / "checkpoints").glob("*.ckpt"))) + 1
 name, _, stop_at = flags.get("--stop_at", "").partition(":")
 value = float(folder.name[-1]) / 10 + 0.5
@@ -49,19 +50,20 @@ with (version / "metrics.csv").open("w") as file:
         if name == folder.parent.name and not resumed and iteration == int(stop_at):
             print("out of luck")
             sys.exit(3)
-        (folder / "checkpoints" / f"{iteration}.ckpt").touch()
+        (folder / "checkpoints" / f"iteration-{iteration:06d}.ckpt").touch()
         file.write(f",{iteration},{value},{value / 2}\\n{value},{iteration},,\\n")
         file.flush()
         while "--slow" in flags and iteration == 1:
             time.sleep(0.05)
+(folder / "finished.json").write_text(json.dumps({"iterations": planned}))
 """
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Path:
+def program(tmp_path: Path) -> list[str]:
     path = tmp_path / "fake_fit.py"
     path.write_text(FAKE)
-    return path
+    return [str(path)]
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +77,7 @@ def calls(folder: Path) -> list[str]:
     return sorted(path.read_text().splitlines()) if path.exists() else []
 
 
-def test_runs_the_grid_once_and_tabulates_it(program: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_runs_the_grid_once_and_tabulates_it(program: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder = tmp_path / "sweep"
     argv = ["--objectives", "rlvr,rlsd", "--seeds", "1,2", "--sweep_dir", str(folder), "--at", "1,7"]
     argv += ["--jobs", "2", "--iterations", "2"]
@@ -99,7 +101,7 @@ def test_runs_the_grid_once_and_tabulates_it(program: Path, tmp_path: Path, caps
 
 
 def test_a_failed_run_is_reported_and_then_resumed(
-    program: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    program: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder = tmp_path / "sweep"
     argv = ["--objectives", "opsd,rlsd", "--seeds", "0", "--sweep_dir", str(folder)]
@@ -119,7 +121,7 @@ def test_a_failed_run_is_reported_and_then_resumed(
     assert finished_iterations(read_history(folder / "opsd" / "seed-0")) == 3
 
 
-def test_a_run_without_a_finished_iteration_starts_anew(program: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_finished_iteration_starts_anew(program: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     argv = ["--objectives", "opsd", "--seeds", "0", "--sweep_dir", str(folder), "--iterations", "1"]
     assert sweep([*argv, "--stop_at", "opsd:1"], program) == 1
@@ -143,7 +145,7 @@ def test_a_run_without_a_finished_iteration_starts_anew(program: Path, tmp_path:
     ],
 )
 def test_refuses_before_anything_starts(
-    program: Path, tmp_path: Path, capsys: pytest.CaptureFixture, argv: list[str], complaint: str
+    program: list[str], tmp_path: Path, capsys: pytest.CaptureFixture, argv: list[str], complaint: str
 ) -> None:
     folder = tmp_path / "sweep"
     with pytest.raises(SystemExit) as exit_info:
@@ -162,19 +164,29 @@ def test_refuses_a_folder_with_other_flags_or_other_files(tmp_path: Path) -> Non
         Grid(tmp_path, ["rlvr"], [0]).claim()
 
 
-def write_run(folder: Path, rows: str, planned: str = "2") -> Path:
-    (folder / "csv" / "version_0").mkdir(parents=True)
-    (folder / "csv" / "version_0" / "metrics.csv").write_text("rollout/reward,step,val/greedy_accuracy\n" + rows)
-    (folder / "config.yaml").write_text(f"trainer:\n  max_epochs: {planned}\n")
-    return folder
+def test_a_run_is_finished_when_its_last_iteration_and_its_export_are_written(tmp_path: Path) -> None:
+    def run(name: str, planned: int | None, finished: int | None) -> Path:
+        folder = tmp_path / name
+        (folder / "csv" / "version_0").mkdir(parents=True)
+        (folder / "csv" / "version_0" / "metrics.csv").write_text("rollout/reward,step\n0.1,1\n0.1,2\n")
+        (folder / "config.yaml").write_text(f"trainer:\n  max_epochs: {planned or 'null'}\n")
+        if finished is not None:
+            (folder / "finished.json").write_text(f'{{"iterations": {finished}}}')
+        return folder
 
-
-def test_a_run_is_finished_by_the_training_record_of_its_last_iteration(tmp_path: Path) -> None:
-    assert is_finished(write_run(tmp_path / "all", "0.1,1,\n,2,0.5\n0.1,2,\n"))
-    assert not is_finished(write_run(tmp_path / "evaluated only", "0.1,1,\n,2,0.5\n"))
-    assert not is_finished(write_run(tmp_path / "cut off in a write", "0.1,1,\n0.1,2"))
-    assert not is_finished(write_run(tmp_path / "without a limit", "0.1,1,\n0.1,2,\n", planned="-1"))
+    assert is_finished(run("all", 2, 2))
+    assert not is_finished(run("killed before its export", 2, None))
+    assert not is_finished(run("finished once, then prolonged", 3, 2))
+    assert not is_finished(run("without a limit", -1, 2))
     assert not is_finished(tmp_path / "absent")
+
+
+def test_a_run_that_somebody_goes_on_with_by_hand_is_not_started(program: list[str], tmp_path: Path) -> None:
+    grid = Grid(tmp_path / "sweep", ["rlvr"], [0], ["--iterations", "1"])
+    folder = grid.runs[0].folder
+    with RunLock(folder), pytest.raises(ValueError, match=rf"still writing the run in {folder}: process {os.getpid()}"):
+        Processes(grid.runs, grid.flags, 1, program).advance()
+    assert calls(tmp_path / "sweep") == []
 
 
 def test_the_final_evaluation_is_the_one_after_the_last_iteration(tmp_path: Path) -> None:
@@ -187,7 +199,9 @@ def test_the_final_evaluation_is_the_one_after_the_last_iteration(tmp_path: Path
     assert "hollow" not in found  # no run has it
 
 
-def test_an_interrupted_sweep_leaves_no_process_and_a_running_one_is_not_doubled(program: Path, tmp_path: Path) -> None:
+def test_an_interrupted_sweep_leaves_no_process_and_a_running_one_is_not_doubled(
+    program: list[str], tmp_path: Path
+) -> None:
     grid = Grid(tmp_path / "sweep", ["rlvr"], [0], ["--iterations", "2", "--slow", "1"])
     first = Processes(grid.runs, grid.flags, 1, program)
     first.advance()
@@ -224,11 +238,11 @@ def test_the_parent_loads_no_heavy_library() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_terminating_the_sweep_stops_its_runs(program: Path, tmp_path: Path) -> None:
+def test_terminating_the_sweep_stops_its_runs(program: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     argv = ["--objectives", "rlvr", "--seeds", "0", "--sweep_dir", str(folder), "--iterations", "2", "--slow", "1"]
-    code = "import sys; from pathlib import Path; from rlsd_pl.commands.sweep import sweep; "
-    code += f"sys.exit(sweep({argv!r}, Path({str(program)!r})))"
+    code = "import sys; from rlsd_pl.commands.sweep import sweep; "
+    code += f"sys.exit(sweep({argv!r}, {program!r}))"
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
     run = folder / "rlvr" / "seed-0"
     deadline = time.monotonic() + 60

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 import torch
+import yaml
 from jsonargparse.typing import PositiveInt
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import (
     LightningArgumentParser,
     LightningCLI,
@@ -23,9 +23,11 @@ from lightning.pytorch.cli import (
 )
 from lightning.pytorch.loggers import Logger
 
+from rlsd_pl.commands.lifecycle import RunStart, finish, hold_data, reported
 from rlsd_pl.commands.parser import MODE, Parser, give_up
 from rlsd_pl.commands.presets import Composition, chosen_presets, compose, compose_resumed
 from rlsd_pl.commands.resolved import show_resolved
+from rlsd_pl.commands.resume import Change, ConfigHistory, changes, refuse_another_run, resumed_callbacks
 from rlsd_pl.commands.runs import CONFIG_FILE, RunFolder
 from rlsd_pl.contexts import Context
 from rlsd_pl.datamodule import RolloutDataModule
@@ -33,6 +35,9 @@ from rlsd_pl.engines import Engine
 from rlsd_pl.errors import SetupError, UserCodeError
 from rlsd_pl.module import PolicyModule
 from rlsd_pl.objectives import Objective
+from rlsd_pl.persistence.iterations import IterationCheckpoint
+from rlsd_pl.persistence.stop import StopOnSignal, Stopped, kill_launched
+from rlsd_pl.persistence.storage import write_text
 from rlsd_pl.tasks.base import Task
 from rlsd_pl.teachers import Teacher
 from rlsd_pl.trainer import LOOP, SHOWN, WRITTEN, run_loggers, with_required
@@ -66,11 +71,9 @@ class SaveResolvedConfig(SaveConfigCallback):
         self.path = Path(run_dir) / CONFIG_FILE
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """A resumed run keeps its earlier file under another name."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.exists():
-            self.path.replace(self.path.with_name(f"config-until-{int(time.time())}.yaml"))
-        self.parser.save(self.config, str(self.path), skip_none=False)
+        """That of a resumed run stays until its first new iteration is saved."""
+        if not self.path.exists():
+            write_text(self.path, self.parser.dump(self.config, skip_none=False))
 
 
 class PartsCLI(LightningCLI):
@@ -119,9 +122,27 @@ class PartsCLI(LightningCLI):
 class FitCLI(PartsCLI):
     """Parser and parts of a training run."""
 
-    def __init__(self, composition: Composition, run: RunFolder) -> None:
-        self.run, self.composition = run, composition
+    def __init__(self, composition: Composition, run: RunFolder, stop: StopOnSignal) -> None:
+        self.run, self.composition, self.stop = run, composition, stop
+        self.changes: list[Change] = []
         super().__init__(composition.arguments, SaveResolvedConfig, {"run_dir": str(run.path)})
+
+    def before_instantiate_classes(self) -> None:
+        """The settings are known: become the folder's owner, and refuse to make another run of it."""
+        super().before_instantiate_classes()
+        self.run.claim()
+        if not self.run.resumed:
+            return
+        self.resolved = self.parser.dump(self.config, skip_none=False)
+        before = yaml.safe_load((self.run.path / CONFIG_FILE).read_text())
+        self.changes = changes(before, yaml.safe_load(self.resolved))
+        refuse_another_run(self.run.path, self.changes, self.run.changes_allowed)
+        planned = self.config["trainer"]["max_epochs"]
+        if planned is not None and -1 < planned < self.run.iteration:
+            raise ValueError(
+                f"Got trainer.max_epochs={planned} for a run with {self.run.iteration} finished iterations; expected "
+                "at least as many."
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A Trainer that writes into the run folder."""
@@ -129,7 +150,7 @@ class FitCLI(PartsCLI):
         check_trainer_settings(settings)
         configured = settings.get("logger")
         extra = configured if isinstance(configured, list) else [configured] if isinstance(configured, Logger) else []
-        if self.run.checkpoint:
+        if self.run.resumed:
             settings["num_sanity_val_steps"] = 0  # iteration 0 was evaluated when the run began
         if settings["max_epochs"] % (settings["check_val_every_n_epoch"] or 1):
             log.warning(
@@ -137,31 +158,58 @@ class FitCLI(PartsCLI):
                 settings["max_epochs"],
                 settings["check_val_every_n_epoch"],
             )
-        settings["callbacks"] = with_required(settings.get("callbacks") or [], root)
-        return super().instantiate_trainer(default_root_dir=root, logger=[*run_loggers(root), *extra], **kwargs)
+        settings["callbacks"] = with_required([*self._guards(), *(settings.get("callbacks") or [])], root)
+        loggers = [*run_loggers(root, self.run.iteration), *extra]
+        return super().instantiate_trainer(default_root_dir=root, logger=loggers, **kwargs)
+
+    def _guards(self) -> list[Callback]:
+        """What makes a run stop well, save whole iterations, and go on as what it was."""
+        replace = []
+        if self.run.resumed:
+            history = ConfigHistory(self.run.path / CONFIG_FILE, self.resolved, self.run.iteration)
+            replace.append(history.write)
+        checkpoint = IterationCheckpoint(self.run.path, self.stop.deferred, self.run.check, replace)
+        return [self.stop, RunStart(self.run), *resumed_callbacks(self.changes), checkpoint]
 
 
-def build(argv: Sequence[str]) -> FitCLI:
+def build(argv: Sequence[str], stop: StopOnSignal | None = None) -> FitCLI:
     """Parse the arguments of ``fit`` and build all parts; exits with a few lines on a mistake."""
     quiet_libraries()
     try:
         given, run = RunFolder.from_arguments(list(argv), chosen_presets(argv))
-        return FitCLI(compose_resumed(run.path / CONFIG_FILE, given) if run.checkpoint else compose(given), run)
+        composition = compose_resumed(run.path / CONFIG_FILE, given) if run.resumed else compose(given)
+        with reported(run):
+            try:
+                cli = FitCLI(composition, run, stop or StopOnSignal())
+                hold_data(run, cli.datamodule.task)
+            except BaseException:
+                run.release()
+                raise
+        return cli
     except Exception as error:  # whatever a part raises while it is made, a user's own included
         give_up(error)
 
 
 def fit(argv: Sequence[str] | None = None) -> FitCLI:
     """Build the parts, say what they are, and train."""
-    cli = build(sys.argv[1:] if argv is None else argv)
+    with StopOnSignal() as stop:
+        cli = build(sys.argv[1:] if argv is None else argv, stop)
+        with reported(cli.run), cli.run:
+            _train(cli)
+    return cli
+
+
+def _train(cli: FitCLI) -> None:
     try:
         if cli.trainer.is_global_zero:
-            show_resolved(cli.config, cli.composition, cli.model.objective)
-        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.run.checkpoint, weights_only=False)
+            show_resolved(cli.config, cli.composition, cli.model)
+        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.run.checkpoint, weights_only=True)
+        finish(cli.run, cli.trainer)
     except (SetupError, UserCodeError) as error:
-        cli.run.remove_if_empty()
         give_up(error)
-    return cli
+    except Stopped:
+        kill_launched(cli.trainer)
+        raise
 
 
 def quiet_libraries() -> None:

@@ -31,7 +31,7 @@ def plot_credit_map(records: Sequence[Mapping[str, Any]], path: Path) -> Path | 
     if largest == 0.0:
         return None
     norm = TwoSlopeNorm(0.0, -largest, largest)
-    heights = [2 + len(_lines(record)) for record in records]
+    heights = [1.6 + len(_lines(record)) for record in records]
     figure = Figure(figsize=(9, 0.21 * sum(heights) + 1.2), layout="constrained")
     axes = figure.add_subplot()
     axes.set(xlim=(0, COLUMNS), ylim=(sum(heights), -0.5))
@@ -42,7 +42,7 @@ def plot_credit_map(records: Sequence[Mapping[str, Any]], path: Path) -> Path | 
         top += height
     scale = figure.colorbar(_scale(norm), ax=axes, orientation="horizontal", fraction=0.05, aspect=60, pad=0.01)
     scale.set_label("token advantage: blue raises the token's probability, red lowers it")
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=110)
     return path
 
 

@@ -130,7 +130,7 @@ def _validate(cli: EvaluateCLI, subject: Subject) -> Result:
         bar = progress.add_task("completions")
         cli.datamodule.on_progress = lambda done: progress.update(bar, completed=done.finished, total=done.total)
         (measured,) = cli.trainer.validate(
-            cli.model, datamodule=cli.datamodule, ckpt_path=subject.weights, verbose=False, weights_only=False
+            cli.model, datamodule=cli.datamodule, ckpt_path=subject.weights, verbose=False, weights_only=True
         )
     problems = global_sum(len(cli.model.evaluation.greedy), cli.model.device)
     return Result(

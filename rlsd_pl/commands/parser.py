@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Union, get_args, get_origin
 
 import yaml
-from jsonargparse import get_loader, set_dumper, set_loader
+from jsonargparse import set_dumper, set_loader
 from jsonargparse._typehints import ActionTypeHint, NestedArg
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -18,6 +19,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rlsd_pl.commands.help import fail
 from rlsd_pl.commands.reasons import readable, suggestion
 from rlsd_pl.errors import UserCodeError
+
+TAG = "tag:yaml.org,2002"
 
 
 class Setting(ActionTypeHint):
@@ -62,11 +65,32 @@ def unread(text: str) -> str:
     return text if isinstance(read(text), str) else Verbatim(text)
 
 
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """YAML 1.1, in which ``1e-6`` is a number, as in YAML 1.2 and Python, and a date is text."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in pairs if tag not in (f"{TAG}:float", f"{TAG}:timestamp")]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+Loader.add_implicit_resolver(
+    f"{TAG}:float",
+    re.compile(r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\.(?:inf|Inf|INF))$|\.(?:nan|NaN|NAN)$"),
+    list("-+.0123456789"),
+)
+
+
+def load(text: str) -> Any:
+    """The content of a YAML text."""
+    return yaml.load(text, Loader)
+
+
 def read(text: str) -> Any:
     """One value of YAML; text that is no YAML is text."""
     try:
-        return get_loader("yaml")(text)
-    except yaml.YAMLError:
+        return load(text)
+    except (yaml.YAMLError, ValueError):
         return text
 
 
@@ -74,7 +98,7 @@ class Dumper(yaml.SafeDumper):
     """Quotes each string that the loader would read as something else; PyYAML writes ``1e5`` without quotes."""
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if read(text) == text else '"')
+        return self.represent_scalar(f"{TAG}:str", text, style=None if read(text) == text else '"')
 
 
 Dumper.add_representer(str, Dumper.represent_text)
@@ -88,7 +112,7 @@ def dump(settings: Any) -> str:
 MODE = "rlsd_pl"
 """Of jsonargparse: YAML in, :func:`dump` out."""
 
-set_loader(MODE, get_loader("yaml"), exceptions=(yaml.YAMLError,))
+set_loader(MODE, load, exceptions=(yaml.YAMLError, ValueError))
 set_dumper(MODE, dump)
 
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from jsonargparse import Namespace
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from rlsd_pl.commands.presets import Composition, load
 
@@ -46,18 +45,19 @@ class Line(NamedTuple):
     source: str
 
 
-def resolved_lines(config: Namespace, composition: Composition, objective: object = None) -> list[Line]:
+def resolved_lines(config: Namespace, composition: Composition, model: object = None) -> list[Line]:
     """The parts that make one run different from another.
 
     Args:
         config: as parsed.
         composition: the files and flags that it was parsed from.
-        objective: the instance, for a schedule that its class sets.
+        model: the module that was built, for a schedule and a template that their classes set.
     """
     lines = {name: part_line(name, config[name], composition) for name in CLASSES if config.get(name)}
-    if (strength := getattr(objective, "strength", None)) is not None:
-        lines["strength"] = Line("strength", repr(strength), source(composition, "objective.strength"))
-    if (template := config.get("context.init_args.template")) is not None:
+    if (strength := _reach(model, "objective", "strength")) is not None:
+        lines["strength"] = Line("strength", shortened(repr(strength), 80), source(composition, "objective.strength"))
+    template = config.get("context.init_args.template") or _reach(model, "context", "template", "source")
+    if template is not None:
         lines["template"] = Line("template", shortened(template), source(composition, "context.template"))
     adapted = f", LoRA rank {config['model.lora.r']}" if config["model.lora.r"] else ""
     lines["model"] = Line("model", config["model.name_or_path"] + adapted, source(composition, "model.name_or_path"))
@@ -71,6 +71,12 @@ def resolved_lines(config: Namespace, composition: Composition, objective: objec
     return [lines[name] for name in ORDER if name in lines]
 
 
+def _reach(value: object, *names: str) -> Any:
+    for name in names:
+        value = getattr(value, name, None)
+    return value
+
+
 def part_line(name: str, spec: Namespace, composition: Composition) -> Line:
     """Class of a part with those of its arguments that a preset or a flag sets."""
     arguments = {
@@ -78,7 +84,7 @@ def part_line(name: str, spec: Namespace, composition: Composition) -> Line:
         for key, value in (spec.get("init_args") or {}).items()
         if isinstance(value, int | float | str) and key != "template" and source(composition, f"{name}.{key}") != UNSET
     }
-    shown = ", ".join(f"{key} {shortened(str(value), 40)}" for key, value in arguments.items())
+    shown = shortened(", ".join(f"{key} {value}" for key, value in arguments.items()))
     called = spec["class_path"].rpartition(".")[2]
     found = sources(composition, name, *(f"{name}.{key}" for key in arguments))
     return Line(name, f"{called} ({shown})" if shown else called, found)
@@ -126,15 +132,13 @@ def shortened(text: str, width: int = 60) -> str:
     return line if len(line) <= width else line[: width - 3] + "..."
 
 
-def show_resolved(config: Namespace, composition: Composition, objective: object = None) -> None:
+def show_resolved(config: Namespace, composition: Composition, model: object = None) -> None:
     """Print the lines, and a hint where adapters would train at the learning rate of full training."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column()
-    table.add_column(style="dim", no_wrap=True)
-    for line in resolved_lines(config, composition, objective):
-        table.add_row(line.name, escape(line.value), escape(line.source))
-    console = Console(highlight=False)
-    console.print(table)
+    lines = resolved_lines(config, composition, model)
+    widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
+    console = Console(highlight=False, soft_wrap=True)
+    for name, value, origin in lines:
+        padded = escape(f"{value:{widths[1]}}")
+        console.print(f"[bold]{name:{widths[0]}}[/]  {padded}  [dim]{escape(origin)}[/]")
     if config["model.lora.r"] and source(composition, "optimizer.lr") == "default.yaml":
-        console.print(ADAPTER_HINT, soft_wrap=True)
+        console.print(ADAPTER_HINT)

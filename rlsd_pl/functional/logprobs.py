@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -109,7 +109,7 @@ def _score_chunk(
 
 
 def _checkpointed(score: Callable[..., TokenScores], *chunk: Tensor | None) -> TokenScores:
-    return checkpoint(score, *chunk, use_reentrant=False)
+    return cast(TokenScores, checkpoint(score, *chunk, use_reentrant=False))
 
 
 def _tempered_logits(head: Head, hidden: Tensor, temperature: float) -> Tensor:

@@ -61,7 +61,7 @@ def pass_at_k(samples: Tensor, correct: Tensor, k: int) -> Tensor:
 
 
 def _log_falling_factorial(n: Tensor, k: int) -> Tensor:
-    """``log(n (n - 1) ... (n - k + 1))`` float64; its value for n < k means nothing."""
+    """``log(n (n - 1) ... (n - k + 1))`` float64 [N], of n [N]; its value for n < k means nothing."""
     top = n.to(torch.float64)
     return torch.lgamma(top + 1) - torch.lgamma((top - k + 1).clamp(min=1))
 

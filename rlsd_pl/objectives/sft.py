@@ -36,5 +36,5 @@ class SFT(Objective):
         return super().needs.plus(demonstrations=self.fields)
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
-        """A = 1 for every token."""
+        """A = 1 for every token, [B, T]."""
         return Credit(torch.ones_like(batch.rollout_logprobs))

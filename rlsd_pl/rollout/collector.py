@@ -12,7 +12,7 @@ from torch import Tensor
 from rlsd_pl.distributed import Sums, global_sum
 from rlsd_pl.functional import zero_variance_groups
 from rlsd_pl.objectives import Objective
-from rlsd_pl.rollout.metrics import credit_sums, group_sums, rollout_sums, time_sums
+from rlsd_pl.rollout.metrics import contrast_sums, credit_sums, group_sums, rollout_sums, time_sums
 from rlsd_pl.rollout.sampler import SampledGroups, Sampler, derive_seed
 from rlsd_pl.rollout.scorer import Scorer
 from rlsd_pl.rollout.spans import span_mask
@@ -79,20 +79,16 @@ class RolloutCollector:
         batch = self._with_signals(self._batch(sampled.prompts, sampled.groups), sampled)
         score_seconds = time.perf_counter() - start
         credit = self._credit(batch, iteration)
-        batch = replace(
-            batch,
-            token_advantages=credit.token_advantages,
-            distribution_weights=credit.distribution_weights,
-            loss_mask=batch.loss_mask if credit.loss_mask is None else batch.loss_mask & credit.loss_mask,
-        )
+        credited = batch.credited(credit)
         sums = {
             # All that the policy said describes it: replaced groups count too.
             **rollout_sums([*sampled.rollouts, *sampled.replaced]),
             **group_sums(batch, sampled),
-            **credit_sums(batch, credit),
+            **contrast_sums(batch, sampled, self.scorer.contrast),
+            **credit_sums(credited, credit),
             **time_sums(sampled, score_seconds),
         }
-        return RolloutSet(sampled.groups, batch, sums)
+        return RolloutSet(sampled.groups, credited, sums)
 
     def evidence(self, rollouts: Sequence[Rollout]) -> tuple[Tensor, Tensor]:
         """:meth:`Scorer.evidence` of completions that are groups of their own."""

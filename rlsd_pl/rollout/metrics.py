@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rlsd_pl.contexts import Context
 from rlsd_pl.distributed import Sums
 from rlsd_pl.functional import masked_sum, zero_variance_groups
 from rlsd_pl.rollout.sampler import SampledGroups
@@ -40,9 +41,18 @@ def group_sums(batch: RolloutBatch, sampled: SampledGroups) -> Sums:
     contexts = batch.teacher or batch.distillation
     if contexts is not None:
         sums["rollout/no_context"] = (float((~contexts.has_context).sum()), rows)
-    if batch.contrast is not None:
-        sums["rollout/no_contrast"] = (float((~batch.contrast.exists.any(dim=1)).sum()), rows)
     return sums
+
+
+def contrast_sums(batch: RolloutBatch, sampled: SampledGroups, contrast: Context | None) -> Sums:
+    """Completions without a rejected context, and rejected ones that had nothing to show; keys ``rollout/``."""
+    if batch.contrast is None or contrast is None:
+        return {}
+    rows = float(len(batch))
+    return {
+        "rollout/no_contrast": (float((~batch.contrast.exists.any(dim=1)).sum()), rows),
+        "rollout/contrast_passed_over": (float(sum(contrast.passed_over(group) for group in sampled.groups)), rows),
+    }
 
 
 def credit_sums(batch: RolloutBatch, credit: Credit) -> Sums:

@@ -118,6 +118,9 @@ class Sampler:
     forward_context: Callable[[], AbstractContextManager[object]] = nullcontext
     on_progress: OnProgress = ignore_progress
 
+    def __post_init__(self) -> None:
+        self.verifier.bind([str(self.policy.tokenizer.decode([stop])) for stop in sorted(self.policy.stop_ids)])
+
     def prompts(self, problems: Sequence[Problem]) -> list[list[int]]:
         """The student's prompts."""
         return [self.policy.encode(student_messages(problem, self.verifier)) for problem in problems]

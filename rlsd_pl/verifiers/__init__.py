@@ -14,33 +14,33 @@ if TYPE_CHECKING:
     from rlsd_pl.verifiers.code import CodeVerifier as CodeVerifier
     from rlsd_pl.verifiers.composite import GatedVerifier as GatedVerifier
     from rlsd_pl.verifiers.composite import WeightedVerifier as WeightedVerifier
+    from rlsd_pl.verifiers.documents.tool_calls import ToolCallVerifier as ToolCallVerifier
+    from rlsd_pl.verifiers.documents.verifier import JSONAnswerVerifier as JSONAnswerVerifier
+    from rlsd_pl.verifiers.documents.verifier import JSONSchemaVerifier as JSONSchemaVerifier
     from rlsd_pl.verifiers.format import RegexVerifier as RegexVerifier
     from rlsd_pl.verifiers.format import ThinkAnswerVerifier as ThinkAnswerVerifier
     from rlsd_pl.verifiers.function import FunctionVerifier as FunctionVerifier
-    from rlsd_pl.verifiers.json_schema import JSONAnswerVerifier as JSONAnswerVerifier
-    from rlsd_pl.verifiers.json_schema import JSONSchemaVerifier as JSONSchemaVerifier
-    from rlsd_pl.verifiers.math import MathVerifier as MathVerifier
+    from rlsd_pl.verifiers.math.verifier import MathVerifier as MathVerifier
     from rlsd_pl.verifiers.numeric import NumericVerifier as NumericVerifier
     from rlsd_pl.verifiers.reasoning_gym import ReasoningGymVerifier as ReasoningGymVerifier
     from rlsd_pl.verifiers.remote import RemoteVerifier as RemoteVerifier
-    from rlsd_pl.verifiers.sql import SQLVerifier as SQLVerifier
-    from rlsd_pl.verifiers.tool_calls import ToolCallVerifier as ToolCallVerifier
+    from rlsd_pl.verifiers.sql.verifier import SQLVerifier as SQLVerifier
 
 _MODULE_OF = {
     "ChoiceVerifier": "choice",
     "CodeVerifier": "code",
     "FunctionVerifier": "function",
     "GatedVerifier": "composite",
-    "JSONAnswerVerifier": "json_schema",
-    "JSONSchemaVerifier": "json_schema",
-    "MathVerifier": "math",
+    "JSONAnswerVerifier": "documents.verifier",
+    "JSONSchemaVerifier": "documents.verifier",
+    "MathVerifier": "math.verifier",
     "NumericVerifier": "numeric",
     "ReasoningGymVerifier": "reasoning_gym",
     "RegexVerifier": "format",
     "RemoteVerifier": "remote",
-    "SQLVerifier": "sql",
+    "SQLVerifier": "sql.verifier",
     "ThinkAnswerVerifier": "format",
-    "ToolCallVerifier": "tool_calls",
+    "ToolCallVerifier": "documents.tool_calls",
     "Verifier": "base",
     "WeightedVerifier": "composite",
 }

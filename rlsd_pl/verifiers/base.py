@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from rlsd_pl.types import Problem, Verdict
+from rlsd_pl.verifiers.extraction import ExtractionRule
 
 
 class Verifier(ABC):
@@ -33,6 +34,14 @@ class Verifier(ABC):
     def check_all(self, problems: Sequence[Problem]) -> list[str | None]:
         """:meth:`check` of many problems, in order. Overridden where workers can do it side by side."""
         return [self.check(problem) for problem in problems]
+
+    def bind(self, end_of_turn: Sequence[str]) -> None:
+        """Say which texts end a turn: those of the tokens at which the model in use stops. Called before sampling.
+
+        What follows the first of them is never read. Without it the well-known ones count (``extraction.END_OF_TURN``).
+        """
+        if isinstance(rule := getattr(self, "rule", None), ExtractionRule):
+            rule.bind(end_of_turn)
 
     def close(self) -> None:  # noqa: B027
         """Release workers; the verifier may be used again afterwards (workers start anew)."""

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.extraction import Boxed, ExtractionRule
-from rlsd_pl.verifiers.mathematics.screen import MAX_CHARACTERS
-from rlsd_pl.verifiers.mathematics.text import canonical
+from rlsd_pl.verifiers.math.screen import MAX_CHARACTERS
+from rlsd_pl.verifiers.math.text import canonical
 from rlsd_pl.verifiers.verdicts import broken, failed, passed, refusal
 
 _LETTER = re.compile(r"(?:\\text\{)?\s*\(?([A-Z])[).]?\s*\}?")
@@ -51,8 +51,8 @@ class ChoiceVerifier(Verifier):
             return refused
         letter = self._letter(found.answer or "")
         if letter is None:
-            return failed("no_letter")
-        return passed("same_letter") if letter == expected else failed("other_letter")
+            return failed("no_letter", answer=(found.answer or "").strip())
+        return passed("same_letter", answer=letter) if letter == expected else failed("other_letter", answer=letter)
 
     def _letter(self, text: str) -> str | None:
         match = _LETTER.fullmatch(canonical(text[:MAX_CHARACTERS])) if len(text) <= MAX_CHARACTERS else None

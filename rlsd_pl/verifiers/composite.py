@@ -9,7 +9,10 @@ from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.verdicts import MAX_DETAIL
 
 RESERVED = frozenset(
-    ("reward", "length", "truncated", "signal_free_groups", "refills", "replaced", "no_context", "no_contrast")
+    (
+        *("reward", "length", "truncated", "zero_variance_groups", "resampling_rounds", "replaced"),
+        *("no_context", "no_contrast", "contrast_passed_over"),
+    )
 ) | {f"status_{status}" for status in Status}
 """Names under ``rollout/`` that are not a verifier's to fill."""
 
@@ -38,6 +41,10 @@ class CompositeVerifier(Verifier):
             [reason and f"{name}: {reason}" for reason in p.check_all(problems)] for name, p in self.parts.items()
         ]
         return [next(filter(None, reasons), None) for reasons in zip(*by_part, strict=True)]
+
+    def bind(self, end_of_turn: Sequence[str]) -> None:
+        for part in self.parts.values():
+            part.bind(end_of_turn)
 
     def close(self) -> None:
         for part in self.parts.values():
@@ -99,11 +106,13 @@ class GatedVerifier(CompositeVerifier):
 
 
 def _merged(reward: float, decisive: str, verdicts: Mapping[str, Verdict]) -> Verdict:
-    """The decisive part's status and detail under its name; metrics and spans of all parts."""
+    """The decisive part's status, detail and answer (else the first that there is); metrics and spans of all parts."""
     metrics = {name: verdict.reward for name, verdict in verdicts.items() if verdict.status is not Status.ERROR}
     spans = {}
     for name, verdict in verdicts.items():
         metrics |= {f"{name}_{key}": value for key, value in verdict.metrics.items()}
         spans |= verdict.spans
     last = verdicts[decisive]
-    return Verdict(reward, last.status, f"{decisive}: {last.detail}"[:MAX_DETAIL], metrics, spans)
+    answers = [last.answer, *(verdict.answer for verdict in verdicts.values())]
+    answer = next((answer for answer in answers if answer is not None), None)
+    return Verdict(reward, last.status, f"{decisive}: {last.detail}"[:MAX_DETAIL], metrics, spans, answer)

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-_END_OF_TURN = re.compile(r"<\|(?:im_end|eot_id|endoftext|end|end_of_text|eom_id)\|>|</s>|<end_of_turn>")
-_REASONING_CLOSE = "</think>"
+END_OF_TURN = (
+    "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>", "<|end|>", "<|return|>", "<|call|>",
+    "</s>", "<end_of_turn>", "<|eot|>", "<|END_OF_TURN_TOKEN|>", "<|user|>", "<|observation|>", "<eos>",
+    "<\uff5cend\u2581of\u2581sentence\uff5c>", "<\uff5cUser\uff5c>",
+)  # fmt: skip
+"""Texts that end a turn where :meth:`ExtractionRule.bind` was not called: those of well-known chat formats."""
+_REASONING = (
+    ("<think>", "</think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
+)
+_NEXT_MESSAGE = re.compile(r"<\|end\|>\s*<\|start\|>assistant")
+"""gpt-oss goes on with another message of the same turn."""
+_BLANKS = " \t\r\n"
+"""What is taken off around an answer: JSON knows no other blanks, so a no-break space belongs to the answer."""
+_FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and symbols without ink."""
 _BOX_TOKENS = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 
 
@@ -40,21 +57,46 @@ class ExtractionRule(ABC):
     """Finds the answer in the text that follows the reasoning."""
 
     instruction: str
+    end_of_turn: tuple[str, ...] = END_OF_TURN
+
+    def bind(self, end_of_turn: Sequence[str]) -> None:
+        """Say which texts end a turn: those of the tokens that end one for the tokenizer in use."""
+        self.end_of_turn = tuple(text for text in end_of_turn if text)
 
     def extract(self, text: str) -> Extracted:
-        """The answer after the last reasoning close tag and before the first end-of-turn token after it."""
-        reasoning, _, final = text.rpartition(_REASONING_CLOSE)
-        final = _END_OF_TURN.split(final, maxsplit=1)[0]
+        """The answer before the first end of turn and after the reasoning, which must be closed."""
+        reasoning, final = split_reasoning(first_turn(text, self.end_of_turn))
         found = self.find(final)
         if found.missing is Missing.NO_ANSWER and reasoning and self.find(reasoning).answer is not None:
             return Extracted(missing=Missing.IN_REASONING)
-        if found.answer is not None and not found.answer.strip():
+        if found.answer is not None and not visible(found.answer):
             return Extracted(missing=Missing.EMPTY)
         return found
 
     @abstractmethod
     def find(self, text: str) -> Extracted:
         """The answer in ``text``, by this rule alone."""
+
+
+def first_turn(text: str, end_of_turn: Sequence[str] = END_OF_TURN) -> str:
+    """``text`` up to the first of ``end_of_turn``, whatever follows it."""
+    for end in re.finditer("|".join(map(re.escape, end_of_turn)) or "(?!)", text):
+        if not _NEXT_MESSAGE.match(text, end.start()):
+            return text[: end.start()]
+    return text
+
+
+def visible(text: str) -> bool:
+    """True if anything in ``text`` has ink: zero-width characters, separators, controls and fillers have none."""
+    return any(unicodedata.category(char)[0] in "LNPS" and char not in _FILLERS for char in text)
+
+
+def split_reasoning(text: str) -> tuple[str, str]:
+    """(reasoning, final text), split at the last tag that closes reasoning; what is never closed is reasoning."""
+    closed = max(text.rfind(close) + len(close) if close in text else 0 for _, close in _REASONING)
+    if any(text.find(opening, closed) >= 0 for opening, _ in _REASONING):
+        return text, ""
+    return text[:closed], text[closed:]
 
 
 class Boxed(ExtractionRule):
@@ -120,7 +162,7 @@ class WholeText(ExtractionRule):
     instruction = "Answer with nothing but the answer itself."
 
     def find(self, text: str) -> Extracted:
-        return Extracted(answer=text.strip())
+        return Extracted(answer=text.strip(_BLANKS))
 
 
 class FencedBlock(ExtractionRule):
@@ -135,7 +177,48 @@ class FencedBlock(ExtractionRule):
             return Extracted(missing=Missing.UNCLOSED if fences else Missing.NO_ANSWER)
         if len(fences) > 2:
             return Extracted(missing=Missing.SEVERAL)
-        return Extracted(answer=text[fences[0].end() : fences[1].start()].strip())
+        return Extracted(answer=text[fences[0].end() : fences[1].start()].strip(_BLANKS))
+
+
+class LastNumber(ExtractionRule):
+    """The last number anywhere in the text. Lenient: for models that follow no format.
+
+    What gaming gains: an answer need not be meant as one. A list of guesses that ends in the likeliest passes, and so
+    does a number that follows the answer by chance ("so 41, as 42 is too much" for 42). Prefer a rule with a mark.
+    """
+
+    instruction = "End with the final answer as a number."
+    _NUMBER = re.compile(r"(?<![\w.,-])-?(?:\d[\d,]*)?(?:\.\d+)?(?<=\d)(?:[eE][-+]?\d+|/\d+)?|\d+")
+
+    def find(self, text: str) -> Extracted:
+        numbers = [match for match in self._NUMBER.findall(text) if match]
+        return Extracted(answer=numbers[-1]) if numbers else Extracted(missing=Missing.NO_ANSWER)
+
+
+class LastLine(ExtractionRule):
+    """The last line that is not blank. Lenient: for models that follow no format.
+
+    What gaming gains: as with :class:`LastNumber`, whatever stands last counts; but all of the line must be
+    the answer, so that hedging ("41 or 42") fails.
+    """
+
+    instruction = "Give the final answer alone on the last line."
+
+    def find(self, text: str) -> Extracted:
+        _, _, line = text.rstrip().rpartition("\n")
+        return Extracted(answer=line.strip()) if line.strip() else Extracted(missing=Missing.NO_ANSWER)
+
+
+class FlexibleBoxed(Boxed):
+    """:class:`Boxed`, and where there is no box at all, :class:`LastNumber`.
+
+    What gaming gains: that of :class:`LastNumber`, for completions without a box. One that a model learns to leave out
+    costs nothing, so the format is not learnt; use it to evaluate base models, not to train.
+    """
+
+    def find(self, text: str) -> Extracted:
+        boxed = super().find(text)
+        return LastNumber().find(text) if boxed.missing is Missing.NO_ANSWER else boxed
 
 
 def _last_line(mark: re.Pattern[str], text: str, label: str) -> Extracted:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers.base import Verifier
-from rlsd_pl.verifiers.pool import Limits, WorkerPool
+from rlsd_pl.verifiers.extraction import END_OF_TURN, first_turn, visible
 from rlsd_pl.verifiers.verdicts import failed, passed, unless_value
+from rlsd_pl.verifiers.workers.pool import WorkerLimits, WorkerPool
 
-REGEX_LIMITS = Limits(wall_seconds=1.0, memory_bytes=512 << 20, reply_bytes=1 << 10)
+REGEX_LIMITS = WorkerLimits(wall_seconds=1.0, memory_bytes=512 << 20, reply_bytes=1 << 10)
 
 
 class RegexVerifier(Verifier):
@@ -25,7 +26,9 @@ class RegexVerifier(Verifier):
         limits: what one match may use.
     """
 
-    def __init__(self, pattern: str, instruction: str = "", workers: int = 1, limits: Limits = REGEX_LIMITS) -> None:
+    def __init__(
+        self, pattern: str, instruction: str = "", workers: int = 1, limits: WorkerLimits = REGEX_LIMITS
+    ) -> None:
         try:
             re.compile(pattern)
         except re.error as error:
@@ -55,11 +58,16 @@ class ThinkAnswerVerifier(Verifier):
     _TAG = re.compile(r"</?(?:think|answer)>")
     _ORDER = ("<think>", "</think>", "<answer>", "</answer>")
 
+    def __init__(self) -> None:
+        self.end_of_turn: Sequence[str] = END_OF_TURN
+
+    def bind(self, end_of_turn: Sequence[str]) -> None:
+        self.end_of_turn = end_of_turn
+
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
-        return [self._judge(text) for text in texts]
+        return [self._judge(first_turn(text, self.end_of_turn).strip()) for text in texts]
 
     def _judge(self, text: str) -> Verdict:
-        text = text.strip()
         if not text.startswith("<think>"):
             text = "<think>" + text
         tags = tuple(self._TAG.findall(text))
@@ -67,5 +75,7 @@ class ThinkAnswerVerifier(Verifier):
             return failed("tags_missing" if set(tags) < set(self._ORDER) else "tags_out_of_order")
         before, reasoning, between, answer, after = self._TAG.split(text)
         if before.strip() or between.strip() or after.strip():
-            return failed("text_outside_tags")
-        return passed("well_formed") if reasoning.strip() and answer.strip() else failed("tag_empty")
+            return failed("text_outside_tags", answer=answer.strip())
+        if visible(reasoning) and visible(answer):
+            return passed("well_formed", answer=answer.strip())
+        return failed("tag_empty", answer=answer.strip())

@@ -19,8 +19,8 @@ class FunctionVerifier(Verifier):
     """Calls ``function(text, problem)`` for each completion, in this process.
 
     The function is trusted with model text: it must not evaluate it, and when it hangs, the run stops after
-    ``data.verify_timeout_seconds``. Give such work to a :class:`~rlsd_pl.verifiers.pool.WorkerPool`. What it raises is
-    an ``error``.
+    ``data.verify_timeout_seconds``. Give such work to a
+    :class:`~rlsd_pl.verifiers.workers.pool.WorkerPool`. What it raises is an ``error``.
 
     Args:
         function: the function, or its dotted path, for example ``my_package.rewards.polite``.

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.extraction import Boxed, ExtractionRule
-from rlsd_pl.verifiers.mathematics.numbers import Quantity, TooLarge, parse_quantity
-from rlsd_pl.verifiers.mathematics.screen import MAX_CHARACTERS
-from rlsd_pl.verifiers.mathematics.text import canonical
+from rlsd_pl.verifiers.math.leaves import units_agree
+from rlsd_pl.verifiers.math.numbers import Quantity, TooLarge, parse_quantity
+from rlsd_pl.verifiers.math.screen import MAX_CHARACTERS
+from rlsd_pl.verifiers.math.text import canonical, squeeze
 from rlsd_pl.verifiers.verdicts import broken, failed, invalid, limited, passed, refusal
 
 
 class NumericVerifier(Verifier):
     """Passes ``|answer - reference| <= max(relative_tolerance * |reference|, absolute_tolerance)``, exactly.
 
-    Both sides are read as in :class:`~rlsd_pl.verifiers.math.MathVerifier`; two written units must agree.
+    Both sides are read as in :class:`~rlsd_pl.verifiers.math.verifier.MathVerifier`; two written units must agree.
 
     Args:
         relative_tolerance: share of the reference's size.
@@ -55,9 +57,12 @@ class NumericVerifier(Verifier):
         found = self.rule.extract(text)
         if (refused := refusal(found)) is not None:
             return refused
-        reference = _read(problem.answer or "")
+        return replace(self._compare(found.answer or "", problem.answer or ""), answer=(found.answer or "").strip())
+
+    def _compare(self, text: str, target: str) -> Verdict:
+        reference = _read(target)
         try:
-            answer = _read(found.answer or "", reference.unit if reference else "")
+            answer = _read(text, squeeze(canonical(target)))
         except TooLarge:
             return limited("number_too_large")
         if answer is None or reference is None:
@@ -65,13 +70,13 @@ class NumericVerifier(Verifier):
         return passed("within_tolerance") if self._close(answer, reference) else failed("outside_tolerance")
 
     def _close(self, answer: Quantity, reference: Quantity) -> bool:
-        if answer.unit and reference.unit and answer.unit != reference.unit:
+        if not units_agree(answer.unit, reference.unit):
             return False
         allowed = max(self.relative_tolerance * abs(reference.value), self.absolute_tolerance)
         return abs(answer.value - reference.value) <= allowed
 
 
-def _read(text: str, unit: str = "") -> Quantity | None:
+def _read(text: str, reference: str | None = None) -> Quantity | None:
     if len(text) > MAX_CHARACTERS:
         raise TooLarge(f"{len(text)} characters")
-    return parse_quantity(canonical(text), unit)
+    return parse_quantity(canonical(text), reference)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rlsd_pl.types import Problem, Status, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.extraction import ExtractionRule, FencedBlock
-from rlsd_pl.verifiers.pool import Limits, Reply, WorkerPool
 from rlsd_pl.verifiers.sandbox import Level
 from rlsd_pl.verifiers.sandbox.inside import wire
-from rlsd_pl.verifiers.verdicts import broken, refusal, unless_value, verdict
+from rlsd_pl.verifiers.verdicts import broken, failed, passed, refusal, unless_value
+from rlsd_pl.verifiers.workers.pool import Reply, WorkerLimits, WorkerPool
 
-SCORE_LIMITS = Limits(wall_seconds=5.0, memory_bytes=2 << 30, reply_bytes=1 << 12)
+SCORE_LIMITS = WorkerLimits(wall_seconds=5.0, memory_bytes=2 << 30, reply_bytes=1 << 12)
 
 
 class ReasoningGymVerifier(Verifier):
@@ -37,20 +38,20 @@ class ReasoningGymVerifier(Verifier):
         rule: ExtractionRule | None = None,
         minimum_level: Level = Level.L2,
         workers: int = 2,
-        limits: Limits = SCORE_LIMITS,
+        limits: WorkerLimits = SCORE_LIMITS,
     ) -> None:
         self.rule = rule or FencedBlock()
         self.instruction = self.rule.instruction
         self.minimum_level = minimum_level
-        self._pool = WorkerPool("rlsd_pl.verifiers.reasoning_gym_worker.handle", workers, limits)
+        self._pool = WorkerPool("rlsd_pl.verifiers.workers.reasoning_gym.handle", workers, limits)
 
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         """One verdict for each text; a text without an answer costs no worker's time."""
         found = [self.rule.extract(text) for text in texts]
         answered = [i for i, answer in enumerate(found) if answer.missing is None]
         replies = self._pool.map([self._request(found[i].answer or "", problems[i]) for i in answered])
-        judged = {i: _judge(reply) for i, reply in zip(answered, replies, strict=True)}
-        return [judged[i] if i in judged else _refused(refusal(answer)) for i, answer in enumerate(found)]
+        judged = {i: replace(_judge(reply), answer=found[i].answer) for i, reply in zip(answered, replies, strict=True)}
+        return [refusal(answer) or judged[i] for i, answer in enumerate(found)]
 
     def check(self, problem: Problem) -> str | None:
         """See :meth:`check_all`."""
@@ -79,15 +80,12 @@ def _judge(reply: Reply) -> Verdict:
         return failure
     if "refused" in reply.value:
         return broken("not_confined", reply.value["refused"])
-    score, level = reply.value["score"], reply.value["level"]
-    status, code = (Status.PASS, "full_marks") if score >= 1 else (Status.FAIL, "not_full_marks")
-    judged = verdict(status, code)
-    return Verdict(judged.reward, status, judged.detail, {"score": score, "sandbox_level": float(level)})
-
-
-def _refused(verdict: Verdict | None) -> Verdict:
-    assert verdict is not None
-    return verdict
+    score = reply.value.get("score", 0.0)
+    if "raised" in reply.value:
+        judged = failed("marking_raised", reply.value["raised"])
+    else:
+        judged = passed("full_marks") if score >= 1 else failed("not_full_marks")
+    return replace(judged, metrics={"score": score, "sandbox_level": float(reply.value["level"])})
 
 
 def _complaint(problem: Problem, judged: Verdict) -> str | None:

@@ -6,12 +6,14 @@ import json
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers.base import Verifier
+from rlsd_pl.verifiers.code.tasks import refuse_program
 from rlsd_pl.verifiers.extraction import ExtractionRule, FencedBlock
-from rlsd_pl.verifiers.verdicts import broken, failed, limited, passed, refusal
+from rlsd_pl.verifiers.verdicts import broken, failed, invalid, limited, passed, refusal
 
 MAX_CODE_CHARACTERS = 65_536
 _MAX_REPLY_BYTES = 1 << 20
@@ -76,16 +78,21 @@ class RemoteVerifier(Verifier):
         if (reason := self.check(problem)) is not None:
             return broken("reference_refused", reason)
         found = self.rule.extract(text)
-        if (refused := refusal(found)) is not None:
-            return refused
-        if len(found.answer or "") > MAX_CODE_CHARACTERS:
+        return refusal(found) or replace(self._judge_code(found.answer or "", problem), answer=found.answer)
+
+    def _judge_code(self, code: str, problem: Problem) -> Verdict:
+        if len(code) > MAX_CODE_CHARACTERS:
             return limited("answer_too_long")
+        if (refused := refuse_program(code)) is not None:
+            return invalid(*refused)
         try:
-            return self._read(self._post(self.program(found.answer or "", problem)))
+            reply = self._post(self.program(code, problem))
+            return limited("reply_too_long", f"over {_MAX_REPLY_BYTES} bytes") if reply is None else self._read(reply)
         except RemoteError as error:
             return broken("remote", str(error))
 
     def _post(self, code: str) -> Any:
+        """The service's reply, ``None`` if it is longer than this process will read."""
         body = json.dumps({"code": code, "language": self.language, "run_timeout": self.run_seconds}).encode()
         request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
         try:
@@ -94,7 +101,7 @@ class RemoteVerifier(Verifier):
         except (OSError, ValueError) as error:  # URLError, HTTPError and timeouts are OSErrors
             raise RemoteError(f"{self.url}: {error}") from None
         if len(reply) > _MAX_REPLY_BYTES:
-            raise RemoteError(f"reply longer than {_MAX_REPLY_BYTES} bytes")
+            return None  # what the program printed is in it
         try:
             return json.loads(reply)
         except (ValueError, RecursionError):

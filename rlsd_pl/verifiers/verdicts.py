@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlsd_pl.types import Status, Verdict
 from rlsd_pl.verifiers.extraction import WRONG, Extracted
-from rlsd_pl.verifiers.pool_process import Outcome, Reply
+from rlsd_pl.verifiers.workers.process import Outcome, Reply
 
 MAX_DETAIL = 200
 
@@ -13,40 +13,40 @@ _STATUS_OF = {
     Outcome.MEMORY: Status.LIMIT,
     Outcome.OVERSIZED: Status.LIMIT,
     Outcome.CRASHED: Status.LIMIT,
-    Outcome.KILLED: Status.ERROR,
+    Outcome.KILLED: Status.LIMIT,
     Outcome.FAILED: Status.ERROR,
 }
 
 
-def verdict(status: Status, code: str, explanation: str = "") -> Verdict:
+def verdict(status: Status, code: str, explanation: str = "", answer: str | None = None) -> Verdict:
     """Reward 1 for ``pass``, else 0; ``detail`` is ``code`` or ``code: explanation``, capped."""
     detail = f"{code}: {explanation}" if explanation else code
-    return Verdict(reward=float(status is Status.PASS), status=status, detail=detail[:MAX_DETAIL])
+    return Verdict(reward=float(status is Status.PASS), status=status, detail=detail[:MAX_DETAIL], answer=answer)
 
 
-def passed(code: str, explanation: str = "") -> Verdict:
+def passed(code: str, explanation: str = "", answer: str | None = None) -> Verdict:
     """Reward 1."""
-    return verdict(Status.PASS, code, explanation)
+    return verdict(Status.PASS, code, explanation, answer)
 
 
-def failed(code: str, explanation: str = "") -> Verdict:
+def failed(code: str, explanation: str = "", answer: str | None = None) -> Verdict:
     """Judged wrong."""
-    return verdict(Status.FAIL, code, explanation)
+    return verdict(Status.FAIL, code, explanation, answer)
 
 
-def invalid(code: str, explanation: str = "") -> Verdict:
+def invalid(code: str, explanation: str = "", answer: str | None = None) -> Verdict:
     """No usable answer."""
-    return verdict(Status.INVALID, code, explanation)
+    return verdict(Status.INVALID, code, explanation, answer)
 
 
-def limited(code: str, explanation: str = "") -> Verdict:
+def limited(code: str, explanation: str = "", answer: str | None = None) -> Verdict:
     """The output used up time, memory or size."""
-    return verdict(Status.LIMIT, code, explanation)
+    return verdict(Status.LIMIT, code, explanation, answer)
 
 
-def broken(code: str, explanation: str = "") -> Verdict:
+def broken(code: str, explanation: str = "", answer: str | None = None) -> Verdict:
     """The verifier failed; not a score."""
-    return verdict(Status.ERROR, code, explanation)
+    return verdict(Status.ERROR, code, explanation, answer)
 
 
 def refusal(found: Extracted) -> Verdict | None:
@@ -59,8 +59,8 @@ def refusal(found: Extracted) -> Verdict | None:
 def unless_value(reply: Reply) -> Verdict | None:
     """The verdict of a reply that brings no value: what the model's output caused is a limit, the rest an error.
 
-    A crash (segfault, stack overflow) that happens twice on one request is the request's doing. A kill from outside was
-    retried before it came here, so it is the machine's.
+    A crash (segfault, stack overflow) that happens twice on one request is the request's doing. So is, for want of a
+    better explanation, the fifth kill: whatever brought it about must not take a sample out of the loss.
     """
     if reply.outcome is Outcome.VALUE:
         return None

@@ -1,10 +1,8 @@
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from rlsd_pl.commands.main import main
 from rlsd_pl.lab import Demonstrator
 from rlsd_pl.lab.pretrain import (
     IGNORED_LABEL,
@@ -16,15 +14,6 @@ from rlsd_pl.lab.pretrain import (
 )
 from rlsd_pl.lab.tokenizer import ASSISTANT_TOKEN, CHAT_TEMPLATE, EOS_ID, build_tokenizer
 from rlsd_pl.lab.world import is_held_out
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "pretrain_lab.py"
-
-
-def run_script(*args):
-    spec = importlib.util.spec_from_file_location("pretrain_lab", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main(list(args))
 
 
 def test_only_completion_tokens_are_learned():
@@ -49,7 +38,7 @@ def test_pre_training_never_sees_validation():
 
 def test_script_writes_a_loadable_folder_that_is_a_function_of_its_flags(tmp_path, capsys):
     flags = ["--plan.steps", "3", "--plan.batch_size", "8", "--plan.warmup_steps", "1", "--size.layers", "1"]
-    run_script("--output", str(tmp_path), *flags, "--eval_problems", "4", "--demonstrator.filler", "2")
+    main(["pretrain-lab", "--output", str(tmp_path), *flags, "--eval_problems", "4", "--demonstrator.filler", "2"])
     written = AutoModelForCausalLM.from_pretrained(tmp_path)
     config = PretrainConfig(
         tmp_path,
@@ -68,6 +57,6 @@ def test_script_writes_a_loadable_folder_that_is_a_function_of_its_flags(tmp_pat
 
 def test_script_refuses_unknown_flags_and_types(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        run_script("--output", str(tmp_path), "--plan.stops", "3")
+        main(["pretrain-lab", "--output", str(tmp_path), "--plan.stops", "3"])
     with pytest.raises(SystemExit):
-        run_script("--output", str(tmp_path), "--plan.steps", "many")
+        main(["pretrain-lab", "--output", str(tmp_path), "--plan.steps", "many"])

@@ -55,3 +55,10 @@ def long_reply(request: dict[str, Any]) -> dict[str, Any]:
 def slow_square(request: dict[str, Any]) -> dict[str, Any]:
     time.sleep(0.002)
     return {"square": request["n"] ** 2}
+
+
+def nap_or_spin(request: dict[str, Any]) -> dict[str, Any]:
+    if "spin" in request:
+        _spin()
+    time.sleep(request["nap"])
+    return {}

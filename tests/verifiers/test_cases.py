@@ -14,11 +14,11 @@ import pytest
 from rlsd_pl.types import Problem
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.choice import ChoiceVerifier
+from rlsd_pl.verifiers.documents.tool_calls import ReActCalls, ToolCallVerifier
+from rlsd_pl.verifiers.documents.verifier import JSONSchemaVerifier
 from rlsd_pl.verifiers.extraction import AnswerLine, HashLine
 from rlsd_pl.verifiers.format import ThinkAnswerVerifier
-from rlsd_pl.verifiers.json_schema import JSONSchemaVerifier
-from rlsd_pl.verifiers.math import MathVerifier
-from rlsd_pl.verifiers.tool_calls import ReActCalls, ToolCallVerifier
+from rlsd_pl.verifiers.math.verifier import MathVerifier
 
 Make = Callable[..., Problem]
 _FILE = Path(__file__).parents[2] / "../shared/data/verifier_cases.jsonl"

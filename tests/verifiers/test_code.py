@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from textwrap import indent
 from typing import Any
 
 import pytest
 
 from rlsd_pl.types import Problem, Status, Verdict
 from rlsd_pl.verifiers.code import CodeVerifier
-from rlsd_pl.verifiers.code_extraction import FencedBlock, WholeText
-from rlsd_pl.verifiers.code_output import same_output
-from rlsd_pl.verifiers.sandbox import Level, detect
+from rlsd_pl.verifiers.code.blocks import LanguageBlock, RawText
+from rlsd_pl.verifiers.code.output import same_output
+from rlsd_pl.verifiers.sandbox import Level, detect, run_jobs
 
 pytestmark = pytest.mark.skipif(detect().level < Level.L2, reason=f"cannot isolate here: {detect().describe()}")
 
@@ -95,7 +96,7 @@ def test_neighbouring_asserts_are_shuffled(verifier: CodeVerifier) -> None:
 def test_prompt_code_gives_helpers_to_both_sides(verifier: CodeVerifier) -> None:
     prompt = 'from typing import List\ndef twice(x): return 2 * x\ndef f(x: int) -> List[int]:\n    """Doc."""\n'
     metadata = {"tests": "assert f(3) == [twice(3)]", "entry_point": "f", "prompt_code": prompt}
-    whole = CodeVerifier(WholeText())
+    whole = CodeVerifier(RawText())
     assert whole.verify(["    return [twice(x)]\n"], [problem(**metadata)])[0].status is Status.PASS
     assert judge(verifier, "def f(x: int) -> List[int]:\n    return [x + x]", **metadata).status is Status.PASS
 
@@ -115,7 +116,7 @@ def test_prompt_code_gives_helpers_to_both_sides(verifier: CodeVerifier) -> None
     ],
 )
 def test_last_closed_block_counts(text: str, missing: str | None, answer: str | None) -> None:
-    found = FencedBlock("python").extract(text)
+    found = LanguageBlock("python").extract(text)
     assert (found.missing, found.answer) == (missing, answer)
 
 
@@ -191,5 +192,134 @@ def test_failures_of_the_verifier_itself_are_errors(verifier: CodeVerifier, monk
     assert verdict.status is Status.ERROR
     assert "no processes left" in verdict.detail
     monkeypatch.undo()
-    monkeypatch.setattr("rlsd_pl.verifiers.code.function_verdict", fails)
+    monkeypatch.setattr("rlsd_pl.verifiers.code.verifier.function_verdict", fails)
     assert judge(verifier, "def add(a, b): return a + b").status is Status.ERROR
+
+
+CHECK = "assert check(2) == 4\nassert check(3) == 9"
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "tests", "prompt_code"),
+    [
+        ("check", CHECK, ""),
+        ("check", f"def test(candidate):\n    assert candidate(4) == 16\ntest(check)\n{CHECK}", ""),
+        ("check", "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(3) == 9", ""),
+        ("square", "assert square(2) == 4\nassert square(3) == 9", "def check(a, b, c):\n    return a\n"),
+        ("candidate", "assert candidate(2) == 4\nassert candidate(3) == 9", ""),
+        ("Solution", "assert Solution(2) == 4\nassert Solution(3) == 9", ""),
+    ],
+)
+def test_the_entry_point_may_have_any_name(
+    verifier: CodeVerifier, entry_point: str, tests: str, prompt_code: str
+) -> None:
+    metadata = {"tests": tests, "entry_point": entry_point, "prompt_code": prompt_code}
+    assert judge(verifier, f"def {entry_point}(x): return x * x", **metadata).detail == "passed"
+    assert judge(verifier, f"def {entry_point}(x): return x + x", **metadata).status is Status.FAIL
+
+
+@pytest.mark.parametrize("workers", [16, 32, 64, 128])
+def test_thread_pools_have_room(verifier: CodeVerifier, workers: int) -> None:
+    program = (
+        "import time\nfrom concurrent.futures import ThreadPoolExecutor\n"
+        f"with ThreadPoolExecutor({workers}) as pool:\n"
+        "    print(sum(pool.map(lambda x: time.sleep(0.001) or len(bytearray(100_000)) // 100_000, range(512))))"
+    )
+    assert judge(verifier, program, stdin_tests=[["", "512"]]).detail == "passed"
+    body = program.split("\n")[2:]
+    function = "\n".join(["import time", "from concurrent.futures import ThreadPoolExecutor", "def f(n):",
+                          *("    " + line.replace("print", "return ") for line in body)])  # fmt: skip
+    assert judge(verifier, function, tests="assert f(1) == 512", entry_point="f").detail == "passed"
+
+
+def test_a_thread_has_a_stack_for_ordinary_recursion(verifier: CodeVerifier) -> None:
+    """Through C at every level, to Python's own recursion limit."""
+    program = (
+        "import threading\nfrom functools import lru_cache\n@lru_cache(None)\ndef f(n): return n and 1 + f(n - 1)\n"
+        "t = threading.Thread(target=lambda: print(f(400)))\nt.start()\nt.join()"
+    )
+    assert judge(verifier, program, stdin_tests=[["", "400"]]).detail == "passed"
+
+
+def test_the_program_is_the_answer_of_the_verdict(verifier: CodeVerifier) -> None:
+    programs = ["def add(a, b): return a + b", "def add(a, b): return a", "def add(a, b): return 'x' * (1 << 23)",
+                "def add(a, b) return"]  # fmt: skip
+    texts = [fenced(program) for program in programs]
+    verdicts = verifier.verify([*texts, "no block", "```python\ncut off"], [problem(**ADD)] * 6)
+    assert [verdict.status.value for verdict in verdicts] == ["pass", "fail", "limit", "fail", "invalid", "invalid"]
+    assert [verdict.answer for verdict in verdicts] == [*programs, None, None]
+
+
+def test_equal_programs_run_once(verifier: CodeVerifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal programs of equal problems, whatever stands around them; not equal programs of different problems."""
+    started = []
+    monkeypatch.setattr("rlsd_pl.verifiers.code.verifier.run_jobs", _counting(started))
+    program = "def add(a, b): return a + b"
+    texts = [fenced(program), "Other words." + fenced(program), fenced(program), fenced(program + " ")]
+    problems = [problem(**ADD), problem(**ADD), Problem("other", [], metadata=ADD), problem(**ADD)]
+    assert [verdict.reward for verdict in verifier.verify(texts, problems)] == [1.0] * 4
+    assert len(started) == 3
+
+
+def _counting(started: list[Any]) -> Any:
+    def counted(jobs: list[Any], *arguments: Any) -> list[Any]:
+        started.extend(jobs)
+        return run_jobs(jobs, *arguments)
+
+    return counted
+
+
+TESTS = "assert sign(3) == 1\nassert sign(-2) == -1\nassert sign(0) == 0\nassert sign(-9) == -1"
+CASES = [["3", "1"], ["-2", "-1"], ["0", "0"], ["-9", "-1"]]
+
+
+@pytest.mark.parametrize(
+    ("body", "share", "status"),
+    [
+        ("1 if x > 0 else -1 if x < 0 else 0", 1.0, "pass"),
+        ("1 if x > 0 else -1", 0.75, "fail"),
+        ("-1", 0.5, "fail"),
+        ("7", 0.0, "fail"),
+        ("1 // x if x in (0, 3) else -1", 0.5, "fail"),  # raises at 0, and 1 // 3 is 0
+    ],
+)
+def test_partial_credit_is_the_share_of_tests_passed(body: str, share: float, status: str) -> None:
+    verifier = CodeVerifier(partial_credit=True)
+    function, script = f"def sign(x): return {body}", f"x = int(input())\nprint({body})"
+    for program, metadata in (
+        (function, {"tests": TESTS, "entry_point": "sign"}),
+        (function, {"tests": "def check(sign):\n" + indent(TESTS, "    "), "entry_point": "sign"}),
+        (script, {"stdin_tests": CASES}),
+    ):
+        verdict = judge(verifier, program, **metadata)
+        assert (verdict.reward, verdict.status.value) == (share, status), (metadata, verdict.detail)
+        assert verdict.metrics["tests_passed"] == share
+    assert set(verdict.metrics) == set(verifier.metric_names)
+
+
+@pytest.mark.parametrize(
+    ("program", "status"),
+    [("def sign(x):\n    if x: return 1 if x > 0 else -1\n    import os; os._exit(0)", "fail"),
+     ("def sign(x): raise SystemExit", "fail"), ("import os; os._exit(0)", "fail"), ("x", "fail"),
+     ("def sign(x): return 'x' * (1 << 23)", "limit")],
+)  # fmt: skip
+def test_partial_credit_needs_tests_that_ran_to_their_end(program: str, status: str) -> None:
+    """Else a program could leave in the middle of a loop of asserts and keep what it has."""
+    verdict = judge(CodeVerifier(partial_credit=True), program, tests=TESTS, entry_point="sign")
+    assert (verdict.reward, verdict.status.value) == (0.0, status)
+
+
+def test_without_partial_credit_one_failed_test_is_zero(verifier: CodeVerifier) -> None:
+    wrong = "def sign(x): return 1 if x > 0 else -1"
+    assert judge(verifier, wrong, tests=TESTS, entry_point="sign").reward == 0
+    assert judge(verifier, "x = int(input())\nprint(1 if x > 0 else -1)", stdin_tests=CASES).reward == 0
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"tests": [1, 2], "entry_point": "f"},
+                 {"tests": "assert f()", "entry_point": "f", "prompt_code": ["a"]},
+                 {"stdin_tests": [["", "1"]], "float_tolerance": "x"}, {"stdin_tests": 3}],
+)  # fmt: skip
+def test_a_row_of_the_wrong_types_is_an_error_of_that_row(verifier: CodeVerifier, metadata: dict[str, Any]) -> None:
+    verdicts = verifier.verify([fenced("def add(a, b): return a + b")] * 2, [problem(**metadata), problem(**ADD)])
+    assert [verdict.status for verdict in verdicts] == [Status.ERROR, Status.PASS]

@@ -11,7 +11,7 @@ import pytest
 
 from rlsd_pl.types import Problem, Status
 from rlsd_pl.verifiers.code import CodeVerifier
-from rlsd_pl.verifiers.code_extraction import WholeText
+from rlsd_pl.verifiers.code.blocks import RawText
 from rlsd_pl.verifiers.sandbox import Level, Limits, Sandbox, detect
 
 pytestmark = pytest.mark.skipif(detect().level < Level.L2, reason=f"cannot isolate here: {detect().describe()}")
@@ -83,7 +83,7 @@ def human_eval(data: Path) -> list[Problem]:
 
 def test_all_human_eval_solutions_pass(human_eval: list[Problem]) -> None:
     problems = human_eval
-    verdicts = CodeVerifier(WholeText()).verify([p.metadata["canonical_solution"] for p in problems], problems)
+    verdicts = CodeVerifier(RawText()).verify([p.metadata["canonical_solution"] for p in problems], problems)
     failures = {p.id: v.detail for p, v in zip(problems, verdicts, strict=True) if v.status is not Status.PASS}
     assert (len(problems), failures) == (164, {})
 
@@ -91,7 +91,7 @@ def test_all_human_eval_solutions_pass(human_eval: list[Problem]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("body", ["    pass\n", "    return None\n", "    raise ValueError\n", "    return 0\n", " "])
 def test_no_empty_or_wrong_body_passes_human_eval(human_eval: list[Problem], body: str) -> None:
-    verdicts = CodeVerifier(WholeText()).verify([body] * len(human_eval), human_eval)
+    verdicts = CodeVerifier(RawText()).verify([body] * len(human_eval), human_eval)
     assert {v.status for v in verdicts} <= {Status.FAIL, Status.INVALID}
 
 
@@ -99,9 +99,9 @@ def test_wrong_bodies_fail_a_sample_of_human_eval(human_eval: list[Problem]) -> 
     problems = human_eval[::20] * 2
     bodies = ["    pass\n", "    raise ValueError\n"]
     texts = [bodies[i % 2] for i in range(len(problems))]
-    assert {v.status for v in CodeVerifier(WholeText()).verify(texts, problems)} == {Status.FAIL}
+    assert {v.status for v in CodeVerifier(RawText()).verify(texts, problems)} == {Status.FAIL}
 
 
 @pytest.mark.slow
 def test_check_accepts_all_of_human_eval(human_eval: list[Problem]) -> None:
-    assert set(CodeVerifier(WholeText()).check_all(human_eval)) == {None}
+    assert set(CodeVerifier(RawText()).check_all(human_eval)) == {None}

@@ -17,8 +17,8 @@ from rlsd_pl.types import Problem, Status
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.code import CodeVerifier
 from rlsd_pl.verifiers.sandbox import Level, Limits, Sandbox, detect
-from rlsd_pl.verifiers.sql import SQLVerifier
-from rlsd_pl.verifiers.sql_reference import QueryLimits
+from rlsd_pl.verifiers.sql.reference import QueryLimits
+from rlsd_pl.verifiers.sql.verifier import SQLVerifier
 
 pytestmark = pytest.mark.skipif(detect().level < Level.L2, reason=f"cannot isolate here: {detect().describe()}")
 

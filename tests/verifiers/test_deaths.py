@@ -18,11 +18,11 @@ from test_pool import LIMITS
 
 from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers import CodeVerifier, MathVerifier, SQLVerifier
-from rlsd_pl.verifiers.code_verdicts import undisturbed
-from rlsd_pl.verifiers.math import MATH_LIMITS
-from rlsd_pl.verifiers.pool import WorkerPool
+from rlsd_pl.verifiers.code.verdicts import undisturbed
+from rlsd_pl.verifiers.math.verifier import MATH_LIMITS
 from rlsd_pl.verifiers.sandbox import Finished, Level, Run, Stop, detect
 from rlsd_pl.verifiers.verdicts import unless_value
+from rlsd_pl.verifiers.workers.pool import WorkerPool
 
 isolated = pytest.mark.skipif(detect().level < Level.L2, reason=f"cannot isolate here: {detect().describe()}")
 
@@ -50,7 +50,7 @@ def test_a_program_that_crashes_fails(crash: str) -> None:
 @pytest.mark.parametrize(
     ("act", "expected"),
     [("abort", ("limit", "worker_crashed")), ("exit", ("limit", "worker_crashed")),
-     ("killed", ("error", "worker_killed")), ("raise", ("error", "worker_failed"))],
+     ("killed", ("limit", "worker_killed")), ("raise", ("error", "worker_failed"))],
 )  # fmt: skip
 def test_a_judge_that_dies_gives_no_pass(act: str, expected: tuple[str, str]) -> None:
     pool = WorkerPool("handlers.misbehave", workers=1, limits=LIMITS)
@@ -77,7 +77,7 @@ def became(cpu_seconds: float, runs: list[Finished]) -> Finished:
     raise AssertionError("another run was asked for")
 
 
-@pytest.mark.parametrize(("deaths", "stop"), [(0, Stop.ENDED), (4, Stop.ENDED), (5, Stop.NOT_STARTED)])
+@pytest.mark.parametrize(("deaths", "stop"), [(0, Stop.ENDED), (4, Stop.ENDED), (5, Stop.KILLED)])
 def test_a_killed_run_is_repeated(deaths: int, stop: Stop) -> None:
     killed, done = Finished(Stop.ENDED, companion_signal=signal.SIGKILL), Finished(Stop.ENDED)
     assert became(60, [killed] * deaths + [done]).stop is stop

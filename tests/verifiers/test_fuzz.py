@@ -26,16 +26,16 @@ from rlsd_pl.verifiers import (
     ToolCallVerifier,
 )
 from rlsd_pl.verifiers.base import Verifier
-from rlsd_pl.verifiers.code_extraction import FencedBlock as CodeBlock
+from rlsd_pl.verifiers.code.blocks import LanguageBlock
+from rlsd_pl.verifiers.documents.tool_calls import ReActCalls
+from rlsd_pl.verifiers.documents.verifier import JSONAnswerVerifier
 from rlsd_pl.verifiers.extraction import HashLine
-from rlsd_pl.verifiers.json_schema import JSONAnswerVerifier
-from rlsd_pl.verifiers.math import judge_exactly, reference_fault
-from rlsd_pl.verifiers.mathematics.leaves import Policy
-from rlsd_pl.verifiers.pool import Limits
-from rlsd_pl.verifiers.tool_calls import ReActCalls
+from rlsd_pl.verifiers.math.leaves import Policy
+from rlsd_pl.verifiers.math.verifier import judge_exactly, reference_fault
+from rlsd_pl.verifiers.workers.pool import WorkerLimits
 
 Make = Callable[..., Problem]
-QUICK = Limits(wall_seconds=1.0, memory_bytes=1 << 30)
+QUICK = WorkerLimits(wall_seconds=1.0, memory_bytes=1 << 30)
 PIECES = [
     r"\boxed{", "}", "{", r"\frac{1}{2}", r"\sqrt", "^", "_", "42", "1,234", ".", r"\pi", "x", "=", r"\le", "(", ")",
     "[", "]", r"\{", r"\}", r"\text{ cm}", r"\pm", r"\cup", "%", "$", r"\begin{pmatrix}", r"\end{pmatrix}", "&", r"\\",
@@ -145,7 +145,7 @@ def test_an_answer_that_is_its_reference_passes_or_is_refused(text: str) -> None
         assert verdict.status in (Status.PASS, Status.LIMIT)
 
 
-LONG_EXTRACTIONS = {"code_block": CodeBlock("python").extract, "hash_line": HashLine().extract}
+LONG_EXTRACTIONS = {"code_block": LanguageBlock("python").extract, "hash_line": HashLine().extract}
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from hostile import HOSTILE_ANSWERS, HOSTILE_TEXTS
 
 from rlsd_pl.types import Problem, Status, Verdict
 from rlsd_pl.verifiers.extraction import AnswerLine, HashLine
-from rlsd_pl.verifiers.math import MathVerifier
-from rlsd_pl.verifiers.mathematics.leaves import Policy, Units
+from rlsd_pl.verifiers.math.leaves import Policy, Units
+from rlsd_pl.verifiers.math.verifier import MathVerifier
 
 Make = Callable[..., Problem]
 

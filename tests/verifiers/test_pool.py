@@ -14,9 +14,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from rlsd_pl.verifiers.pool import Limits, Outcome, WorkerPool
+from rlsd_pl.verifiers.workers.pool import Outcome, WorkerLimits, WorkerPool
 
-LIMITS = Limits(wall_seconds=0.5, memory_bytes=512 << 20, reply_bytes=4096, request_bytes=4096)
+LIMITS = WorkerLimits(wall_seconds=0.5, memory_bytes=512 << 20, reply_bytes=4096, request_bytes=4096)
 
 
 def alive(pid: int) -> bool:
@@ -95,14 +95,14 @@ def test_a_request_over_the_cap_is_never_sent() -> None:
 
 
 def test_a_request_larger_than_the_pipe_arrives() -> None:
-    pool = WorkerPool("handlers.echo", workers=1, limits=Limits(request_bytes=1 << 22, reply_bytes=1 << 22))
+    pool = WorkerPool("handlers.echo", workers=1, limits=WorkerLimits(request_bytes=1 << 22, reply_bytes=1 << 22))
     (reply,) = pool.map([{"n": "x" * (1 << 20)}])
     assert len(reply.value["echo"]) == 1 << 20
     pool.close()
 
 
 def test_workers_are_replaced_after_their_jobs() -> None:
-    pool = WorkerPool("handlers.echo", workers=1, limits=Limits(jobs_per_worker=5))
+    pool = WorkerPool("handlers.echo", workers=1, limits=WorkerLimits(jobs_per_worker=5))
     pids = {reply.value["pid"] for reply in pool.map([{"n": n} for n in range(20)])}
     assert len(pids) == 4
     assert pool.counts.recycled == 4
@@ -110,10 +110,10 @@ def test_workers_are_replaced_after_their_jobs() -> None:
 
 
 def test_equal_requests_run_once() -> None:
-    pool = WorkerPool("handlers.echo", workers=1, limits=Limits(jobs_per_worker=1))
+    pool = WorkerPool("handlers.echo", workers=1, limits=WorkerLimits(jobs_per_worker=1))
     replies = pool.map([{"n": 1}, {"n": 2}, {"n": 1}])
     assert [reply.value["echo"] for reply in replies] == [1, 2, 1]
-    assert pool.counts.started == 2
+    assert len({reply.value["pid"] for reply in replies}) == 2
     pool.close()
 
 
@@ -126,20 +126,49 @@ def test_a_handler_that_does_not_load_fails_every_request_with_the_reason(handle
     pool.close()
 
 
-def test_a_batch_has_an_end() -> None:
-    pool = WorkerPool("handlers.misbehave", workers=1, limits=Limits(wall_seconds=0.3, batch_seconds=0.5))
-    replies = pool.map([{"act": "sleep", "n": n} for n in range(50)])
-    outcomes = [reply.outcome for reply in replies]
-    assert outcomes[0] is Outcome.TIMEOUT
-    assert outcomes[-1] is Outcome.FAILED
+@pytest.mark.parametrize("act", ["sleep", "spin", "spin_in_c"])
+def test_requests_that_burn_time_shorten_the_limits_of_the_rest(act: str, caplog: pytest.LogCaptureFixture) -> None:
+    """20 hostile requests of 3 s each, one honest request after each: all judged, in less than half of 60 s."""
+    pool = WorkerPool("handlers.misbehave", workers=1, limits=WorkerLimits(wall_seconds=3.0, batch_seconds=6.0))
+    begin = time.monotonic()
+    hostile = [{"act": act, "n": n} for n in range(20)]
+    honest = [{"act": "nothing", "n": n} for n in range(20)]
+    replies = pool.map([request for pair in zip(hostile, honest, strict=True) for request in pair])
+    assert time.monotonic() - begin < 30
+    assert [reply.outcome for reply in replies] == [Outcome.TIMEOUT, Outcome.VALUE] * 20
+    details = [reply.detail for reply in replies[::2]]
+    assert details[0] == "over 3 s"
+    assert details[-1] == "shortened to 0.3 s, after others of the batch had used up 6 s at their limits"
+    assert len([r for r in caplog.records if "limits of the rest were shortened" in r.message]) == 1
+    pool.close()
+
+
+def test_what_reached_a_short_limit_runs_again_under_the_full_one() -> None:
+    """Two spinning requests use up half of the budget; a request of 0.6 s then needs its second attempt."""
+    pool = WorkerPool("handlers.nap_or_spin", workers=1, limits=WorkerLimits(wall_seconds=2.0, batch_seconds=6.0))
+    replies = pool.map([{"spin": n} for n in range(2)] + [{"nap": 0.6 + n / 1000} for n in range(3)])
+    assert [reply.outcome for reply in replies] == [Outcome.TIMEOUT] * 2 + [Outcome.VALUE] * 3
+    assert pool.counts.timed_out == 5
+    pool.close()
+
+
+def test_a_kill_does_not_cost_a_start() -> None:
+    """The handler is imported once; what is killed or crashes is a fork of the process that imported it."""
+    pool = WorkerPool("handlers.misbehave", workers=1, limits=LIMITS)
+    acts = ["sleep", "abort", "memory", "killed", "nothing"]
+    outcomes = [reply.outcome for reply in pool.map([{"act": act} for act in acts])]
+    assert outcomes == [Outcome.TIMEOUT, Outcome.CRASHED, Outcome.MEMORY, Outcome.KILLED, Outcome.VALUE]
+    assert pool.counts.started == 1
     pool.close()
 
 
 def test_idle_workers_killed_from_outside_cost_nothing() -> None:
     pool = WorkerPool("handlers.echo", workers=2)
     pool.map([{"n": n} for n in range(4)])
+    workers = [pid for group in pool.pids() for pid in members(group)]
     for pid in pool.pids():
         os.kill(pid, signal.SIGKILL)
+    assert gone(workers)
     assert [reply.value["echo"] for reply in pool.map([{"n": 7}, {"n": 8}])] == [7, 8]
     assert pool.counts.died == 2
     pool.close()
@@ -198,7 +227,7 @@ def test_close_leaves_no_process_and_the_pool_starts_anew() -> None:
     pool.map([{"act": "fork"}])
     pids = pool.pids()
     group = members(os.getpgid(pids[0]))
-    assert len(group) == 2
+    assert len(group) == 3  # the one that imported the handler, the one that serves, and what that started
     pool.close()
     assert gone(pids)
     assert gone(group)
@@ -220,8 +249,8 @@ def test_workers_die_with_a_killed_parent(act: str) -> None:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import threading\n"
-        "from rlsd_pl.verifiers.pool import Limits, WorkerPool\n"
-        "pool = WorkerPool('handlers.misbehave', workers=1, limits=Limits(wall_seconds=60))\n"
+        "from rlsd_pl.verifiers.workers.pool import WorkerLimits, WorkerPool\n"
+        "pool = WorkerPool('handlers.misbehave', workers=1, limits=WorkerLimits(wall_seconds=60))\n"
         "pool.map([{'act': 'nothing'}])\n"
         "print(*pool.pids(), flush=True)\n"
         "pool.map([{'act': sys.argv[2]}])\n"
@@ -241,7 +270,7 @@ def test_workers_die_with_a_killed_parent(act: str) -> None:
 
 
 def test_workers_inherit_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rlsd_pl.verifiers.pool_process import _environment
+    from rlsd_pl.verifiers.workers.process import _environment
 
     monkeypatch.setenv("HF_TOKEN", "secret")
     assert "secret" not in _environment().values()
@@ -250,8 +279,8 @@ def test_workers_inherit_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "rlsd_pl.verifiers.worker",
-        "rlsd_pl.verifiers.mathematics.symbolic",
+        "rlsd_pl.verifiers.workers.worker",
+        "rlsd_pl.verifiers.math.symbolic",
         "rlsd_pl.verifiers.documents.schemas",
         "rlsd_pl.verifiers.documents.matching",
     ],

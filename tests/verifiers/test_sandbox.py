@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import socket
 import time
 from pathlib import Path
@@ -21,6 +23,7 @@ from rlsd_pl.verifiers.sandbox import (
     open_sandbox,
     run,
     run_jobs,
+    runner,
     selftest,
 )
 
@@ -167,6 +170,73 @@ def test_nothing_is_left_of_hostile_runs(sandbox: Sandbox) -> None:
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
+def sleeper(number: int):
+    return (yield script(f"import time; time.sleep(100)  # {number}"))
+
+
+def test_sleeping_programs_run_beside_each_other(sandbox: Sandbox) -> None:
+    """24 programs that sleep out their 3 s would take 72 s one after the other."""
+    started = time.monotonic()
+    short = Sandbox(sandbox.level, Limits(wall_seconds=3.0))
+    found = run_jobs([sleeper(n) for n in range(24)], short, concurrency=1)
+    assert {finished.stop for finished in found} == {Stop.WALL}
+    assert time.monotonic() - started < 36
+
+
+def test_programs_at_their_limits_shorten_those_of_the_rest(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """Loops use up the budget. Honest programs pass, one that needs 0.5 s of CPU time in a second attempt."""
+
+    def job(program: str):
+        return (yield script(program))
+
+    loops = [f"while True: pass  # {n}" for n in range(8)]
+    honest = [f"print({n})" for n in range(8)]
+    heavy = "import time\nwhile time.process_time() < 0.5: pass\nprint('done')"
+    strict = Sandbox(sandbox.level, Limits(cpu_seconds=1, wall_seconds=30.0, batch_seconds=3.5))
+    mixed = [program for pair in zip(loops, honest, strict=True) for program in pair]
+    *found, last = run_jobs([job(program) for program in (*mixed, heavy)], strict, concurrency=1)
+    assert [finished.output for finished in found[1::2]] == [b"ready\n%d\n" % n for n in range(8)]
+    assert last.output == b"ready\ndone\n" or "shortened" in last.message
+    assert Stop.NOT_STARTED not in {finished.stop for finished in found}
+    full = [finished for finished in found[::2] if not finished.message]
+    assert 2 <= len(full) <= 4
+    shortened = [finished for finished in found[::2] if finished.message]
+    assert {finished.stop for finished in shortened} == {Stop.CPU}
+    pattern = r"shortened to (0\.\d) s of CPU time and 10 s of waiting, after others"
+    assert all(float(re.match(pattern, finished.message)[1]) >= 0.3 for finished in shortened)  # pyright: ignore[reportOptionalSubscript]
+    assert len([record for record in caplog.records if "Programs that reached their limits" in record.message]) == 1
+
+
+def test_sleeping_programs_share_a_bounded_memory(sandbox: Sandbox) -> None:
+    """Six programs hold 100 MiB and sleep where all together may have 256 MiB: they are judged, in turns."""
+
+    def job(number: int):
+        return (yield script(f"held = b'x' * (100 << 20)\nimport time\ntime.sleep(1)\nprint({number})"))
+
+    small = Sandbox(sandbox.level, Limits(memory_bytes=128 << 20, wall_seconds=20.0))
+    found = run_jobs([job(n) for n in range(6)], small, concurrency=1)
+    assert {finished.stop for finished in found} <= {Stop.ENDED, Stop.MEMORY}
+    assert sum(finished.stop is Stop.ENDED for finished in found) >= 3
+
+
+def test_a_start_waits_for_what_others_use(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bomb of threads may leave no process for the next program: that one starts when the bomb is over."""
+    start, failures = runner.ActiveRun, iter([False, True, True, False, False, False])
+
+    def scarce(*arguments: object) -> object:
+        if next(failures):
+            raise OSError(errno.EAGAIN, "no processes left")
+        return start(*arguments)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(runner, "ActiveRun", scarce)
+
+    def job(number: int):
+        return (yield script(f"print({number})"))
+
+    found = run_jobs([job(n) for n in range(3)], sandbox, concurrency=2)
+    assert [finished.output for finished in found] == [b"ready\n%d\n" % n for n in range(3)]
+
+
 def test_interrupted_parent_leaves_nothing(sandbox: Sandbox) -> None:
     before = children()
 
@@ -198,6 +268,36 @@ def test_missing_bubblewrap_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "install the package `bubblewrap`" in (failure(Level.L3) or "")
 
 
+def test_what_lies_outside_does_not_exist(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Where this machine allows mount namespaces; elsewhere the self-test notes that L2 leaves this open."""
+    notes: list[str] = []
+    assert failure(sandbox.level, notes) is None
+    if notes:
+        assert "may ask whether files exist" in notes[0]
+        pytest.skip(notes[0])
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    program = (
+        f"import os\nfor path in ({str(secret)!r}, '/etc/passwd', '/etc/nothing', '/proc/self/stat', '/proc/1'):\n"
+        "    for ask in (os.stat, os.lstat, os.readlink, open, os.listdir, os.chdir, os.mkdir,\n"
+        "                lambda p: os.open(p, os.O_PATH), lambda p: os.access(p, os.F_OK) or [][0]):\n"
+        "        try: print(path, ask(path) and 'there')\n        except IndexError: pass\n"
+        "        except OSError as error:\n"
+        "            if error.errno != 2 and ask is not os.mkdir: print(path, ask, error)"
+    )
+    assert output_of(program, sandbox) == ""
+
+
+def test_where_no_namespace_is_allowed_the_self_test_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    if failure(Level.L2) is not None:
+        pytest.skip("this machine has no L2")
+    settings = Sandbox._settings
+    monkeypatch.setattr(Sandbox, "_settings", lambda *a: {**settings(*a), "hide": False})
+    notes: list[str] = []
+    assert failure(Level.L2, notes) is None
+    assert notes == ["foreign code may ask whether files exist, because it gets no mount namespace"]
+
+
 def test_weak_machine_is_refused_with_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     weak = Isolation(Level.L1, {Level.L2: "no Landlock"})
     monkeypatch.setattr(selftest, "detect", lambda: weak)
@@ -214,7 +314,7 @@ def test_self_test_notices_an_open_door(monkeypatch: pytest.MonkeyPatch) -> None
     settings = Sandbox._settings
 
     def without_landlock(self: Sandbox, keep: list[int], files: list[str]) -> dict[str, object]:
-        return {**settings(self, keep, files), "landlock": False}
+        return {**settings(self, keep, files), "landlock": False, "hide": False}
 
     monkeypatch.setattr(Sandbox, "_settings", without_landlock)
     if failure(Level.L1) is not None:

@@ -100,9 +100,11 @@ def test_malformed_lines_are_refused(line: bytes) -> None:
         wire.loads(line)
 
 
-def evaluate(program: list[seccomp.Instruction], architecture: int, number: int, argument: int) -> int:
+def evaluate(program: list[seccomp.Instruction], architecture: int, number: int, *arguments: int) -> int:
     """A BPF machine as the manual describes it: returns the action for one system call."""
-    fields = {0: number, 4: architecture, 16: argument}
+    fields = {0: number, 4: architecture}
+    for n, argument in enumerate((*arguments, 0, 0, 0)[:3]):
+        fields[16 + 8 * n], fields[20 + 8 * n] = argument & 0xFFFFFFFF, argument >> 32
     accumulator, position = 0, 0
     while True:
         code, if_true, if_false, constant = program[position]
@@ -122,7 +124,8 @@ def test_filter_denies_the_list_and_allows_the_rest(machine: str) -> None:
     allow, permission, missing, kill = 0x7FFF0000, 0x00050001, 0x00050026, 0x80000000
     denied = syscalls.denied_numbers(machine)
     assert len(denied) == len(set(denied)) > 90
-    special = {syscalls.CLONE[machine], syscalls.PRLIMIT64[machine], syscalls.PRCTL[machine], syscalls.CLONE3}
+    tables = (syscalls.CLONE, syscalls.PRLIMIT64, syscalls.SETRLIMIT, syscalls.PRCTL, syscalls.FCNTL, syscalls.IOCTL)
+    special = {syscalls.CLONE3, *(table[machine] for table in tables)}
     for number in range(470):
         expected = permission if number in denied else missing if number == syscalls.CLONE3 else allow
         if number not in special or number == syscalls.CLONE3:
@@ -131,7 +134,18 @@ def test_filter_denies_the_list_and_allows_the_rest(machine: str) -> None:
     assert evaluate(program, here, 0x40000000, 0) == permission
     assert evaluate(program, here, syscalls.CLONE[machine], 0x00010F00) == allow
     assert evaluate(program, here, syscalls.CLONE[machine], 17) == permission
-    assert evaluate(program, here, syscalls.PRLIMIT64[machine], 0) == allow
-    assert evaluate(program, here, syscalls.PRLIMIT64[machine], 1234) == permission
-    assert evaluate(program, here, syscalls.PRCTL[machine], 1) == permission
-    assert evaluate(program, here, syscalls.PRCTL[machine], 15) == allow
+    address, cpu, stack = 0x7FFF_0000_0000, 0, 3
+    cases = [
+        (syscalls.PRLIMIT64, (0, cpu, 0), allow), (syscalls.PRLIMIT64, (1234, cpu, 0), permission),
+        (syscalls.PRLIMIT64, (0, cpu, address), permission), (syscalls.PRLIMIT64, (0, cpu, 4096), permission),
+        (syscalls.PRLIMIT64, (0, stack, address), allow), (syscalls.PRLIMIT64, (1234, stack, address), permission),
+        (syscalls.SETRLIMIT, (cpu, address), permission), (syscalls.SETRLIMIT, (stack, address), allow),
+        *((syscalls.PRCTL, (option,), permission) for option in (1, 4, 22, 35, 38)),
+        *((syscalls.PRCTL, (option,), allow) for option in (15, 16)),
+        *((syscalls.FCNTL, (0, command), permission) for command in (8, 10, 15, 1024, 1026)),
+        *((syscalls.FCNTL, (0, command), allow) for command in (1, 2, 3, 4, 9, 11, 1030, 1031)),
+        *((syscalls.IOCTL, (0, request), permission) for request in (0x8901, 0x8902, 0x5452)),
+        *((syscalls.IOCTL, (0, request), allow) for request in (0x5401, 0x5421, 0x541B)),
+    ]  # fmt: skip
+    for table, arguments, action in cases:
+        assert evaluate(program, here, table[machine], *arguments) == action, (table, arguments)

@@ -19,8 +19,8 @@ from rlsd_pl.verifiers.extraction import AnswerLine
 from rlsd_pl.verifiers.format import RegexVerifier, ThinkAnswerVerifier
 from rlsd_pl.verifiers.function import FunctionVerifier
 from rlsd_pl.verifiers.numeric import NumericVerifier
-from rlsd_pl.verifiers.pool import Limits
 from rlsd_pl.verifiers.remote import RemoteVerifier
+from rlsd_pl.verifiers.workers.pool import WorkerLimits
 
 Make = Callable[..., Problem]
 
@@ -47,7 +47,7 @@ def test_think_answer(problem: Make, text: str, status: str) -> None:
 
 
 def test_a_pattern_matches_all_of_the_text_or_is_killed(problem: Make) -> None:
-    verifier = RegexVerifier("(?s)(a+)+b", limits=Limits(wall_seconds=0.5))
+    verifier = RegexVerifier("(?s)(a+)+b", limits=WorkerLimits(wall_seconds=0.5))
     verdicts = verifier.verify(["aab", "aabc", "a" * 40], [problem()] * 3)
     assert [verdict.status for verdict in verdicts] == ["pass", "fail", "limit"]
     verifier.close()
@@ -209,7 +209,7 @@ class Service(http.server.BaseHTTPRequestHandler):
         name = request["code"].split("\n")[0]
         if name == "hang":
             time.sleep(1.5)
-        body = b"not json" if name == "text" else json.dumps(REPLIES.get(name)).encode()
+        body = {"text": b"not json", "flood": b"x" * (2 << 20)}.get(name, json.dumps(REPLIES.get(name)).encode())
         self.send_response(500 if name == "500" else 200)
         self.end_headers()
         self.wfile.write(body)
@@ -230,11 +230,13 @@ def service() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("code", "status"),
     [("good", "pass"), ("bad", "fail"), ("slow", "limit"), ("broken", "error"), ("strange", "error"), ("list", "error"),
-     ("text", "error"), ("500", "error"), ("hang", "error")],
+     ("text", "error"), ("500", "error"), ("hang", "error"), ("flood", "limit"), ("good\n\ud800", "invalid"),
+     ("good\n\0", "invalid")],
 )  # fmt: skip
 def test_the_remote_verdict(service: str, problem: Make, code: str, status: str) -> None:
     verifier = RemoteVerifier(service, run_seconds=0.3, grace_seconds=0.3)
-    assert verifier.verify([f"```python\n{code}\n```"], [problem(tests="assert True")])[0].status == status
+    verdict = verifier.verify([f"```python\n{code}\n```"], [problem(tests="assert True")])[0]
+    assert (verdict.status, verdict.answer) == (status, code)
 
 
 def test_the_remote_needs_a_service_and_tests(problem: Make) -> None:

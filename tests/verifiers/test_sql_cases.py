@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from rlsd_pl.types import Problem
-from rlsd_pl.verifiers.code_extraction import WholeText
+from rlsd_pl.verifiers.code.blocks import RawText
 from rlsd_pl.verifiers.sandbox import Level, detect
-from rlsd_pl.verifiers.sql import SQLVerifier
+from rlsd_pl.verifiers.sql.verifier import SQLVerifier
 
 pytestmark = pytest.mark.skipif(detect().level < Level.L2, reason=f"cannot isolate here: {detect().describe()}")
 
@@ -38,7 +39,7 @@ def test_every_adversarial_case_gets_its_status(data: Path, chinook: Path) -> No
         for case in cases
     ]
     texts = [ROW_FLOOD if "(...)" in case["input"] else case["input"] for case in cases]
-    verifier = SQLVerifier(WholeText())
+    verifier = SQLVerifier(RawText())
     verdicts = verifier.verify(texts, problems)
     found = {case["id"]: verdict.status.value for case, verdict in zip(cases, verdicts, strict=True)}
     assert found == {case["id"]: case["expected"] for case in cases}
@@ -46,34 +47,14 @@ def test_every_adversarial_case_gets_its_status(data: Path, chinook: Path) -> No
     assert hashlib.sha256(chinook.read_bytes()).digest() == before
 
 
-PAIRS = {
-    "SELECT COUNT(*) FROM Track": ("SELECT COUNT(TrackId) FROM Track", "SELECT 3503"),
-    "SELECT Name FROM Artist ORDER BY Name": ("SELECT Name FROM Artist ORDER BY 1", "SELECT Name FROM Artist"),
-    "SELECT Country, COUNT(*) n FROM Customer GROUP BY Country ORDER BY n DESC": (
-        "SELECT Country, COUNT(CustomerId) FROM Customer GROUP BY 1 ORDER BY 2 DESC, 1",
-        "SELECT Country, COUNT(Company) FROM Customer GROUP BY 1 ORDER BY 2 DESC, 1",
-    ),
-    "SELECT DISTINCT BillingCountry FROM Invoice": (
-        "SELECT BillingCountry FROM Invoice GROUP BY 1",
-        "SELECT BillingCountry FROM Invoice",
-    ),
-    "SELECT a.Title, r.Name FROM Album a JOIN Artist r USING (ArtistId) ORDER BY r.Name": (
-        "SELECT Title, Name FROM Artist JOIN Album USING (ArtistId) ORDER BY Name, Title",
-        "SELECT Title, Name FROM Artist JOIN Album USING (ArtistId) ORDER BY Title",
-    ),
-    "SELECT Name FROM Track WHERE UnitPrice > 0.99": (
-        "SELECT Name FROM Track WHERE NOT UnitPrice <= 0.99",
-        "SELECT Name FROM Track WHERE UnitPrice = 1.99",
-    ),
-    "SELECT AVG(Total) FROM Invoice": ("SELECT SUM(Total) / COUNT(*) FROM Invoice", "SELECT 5.651941747572816"),
-}
-
-
 def test_equivalent_queries_pass_and_lucky_ones_fail(chinook: Path) -> None:
-    problems = [Problem(query, [], answer=query, metadata={"database": str(chinook)}) for query in PAIRS]
-    verifier = SQLVerifier(WholeText())
+    """``sql_pairs.tsv``: predictions that mean the same as the reference, and ones that only look so here."""
+    lines = Path(__file__).with_name("sql_pairs.tsv").read_text().splitlines()[1:]
+    rows = [line.replace("\\n", "\n").split("\t") for line in lines]
+    assert Counter(expected for expected, _, _ in rows) == {"pass": 48, "fail": 61}
+    problems = [Problem(query, [], answer=query, metadata={"database": str(chinook)}) for _, query, _ in rows]
+    verifier = SQLVerifier(RawText())
     assert verifier.check_all(problems) == [None] * len(problems)
-    equivalent = verifier.verify([pair[0] for pair in PAIRS.values()], problems)
-    lucky = verifier.verify([pair[1] for pair in PAIRS.values()], problems)
-    assert [verdict.reward for verdict in equivalent] == [1.0] * len(PAIRS), equivalent
-    assert [verdict.reward for verdict in lucky] == [0.0] * len(PAIRS), lucky
+    verdicts = verifier.verify([predicted for _, _, predicted in rows], problems)
+    verifier.close()
+    assert [(v.detail, *row) for v, row in zip(verdicts, rows, strict=True) if v.status != row[0]] == []

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlsd_pl.verifiers.sql_compare import Columns, same_result
-from rlsd_pl.verifiers.sql_order import sort_keys, with_keys
-from rlsd_pl.verifiers.sql_perturb import perturb
-from rlsd_pl.verifiers.sql_screen import refuse_query
-from rlsd_pl.verifiers.sql_tokens import tokenize
+from rlsd_pl.verifiers.sql.compare import Columns, same_result
+from rlsd_pl.verifiers.sql.order import sort_keys, with_keys
+from rlsd_pl.verifiers.sql.perturb import perturb
+from rlsd_pl.verifiers.sql.screen import refuse_query
+from rlsd_pl.verifiers.sql.tokens import tokenize
 
 
 @settings(max_examples=200, deadline=None)
@@ -134,37 +134,101 @@ def contents(path: Path) -> list[list[tuple[Any, ...]]]:
         return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in ("parent", "child", "empty")]
 
 
-def test_perturbed_copy_keeps_the_constraints_and_changes_the_rest(source: Path, tmp_path: Path) -> None:
-    before = source.read_bytes()
-    perturb(source, tmp_path / "copy.sqlite", seed=1)
-    assert source.read_bytes() == before
-    with closing(sqlite3.connect(tmp_path / "copy.sqlite")) as copy:
+def checked(path: Path) -> list[list[tuple[Any, ...]]]:
+    with closing(sqlite3.connect(path)) as copy:
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert copy.execute("PRAGMA foreign_key_check").fetchall() == []
-        assert copy.execute("SELECT COUNT(*) FROM names").fetchone()[0] >= 60
-    old, new = contents(source), contents(tmp_path / "copy.sqlite")
-    assert {row[1] for row in old[0]} == {row[1] for row in new[0]}
-    assert len({row[1] for row in new[0]}) == len(new[0])
-    assert sum(a != b for a, b in zip(old[0], new[0], strict=False)) > 40
-    assert any(row[3] is None for row in new[0])
-    assert all(row[2] is None or row[2] >= 0 for row in new[0])
-    assert {row[0:2] for row in old[1]} == {row[0:2] for row in new[1]}
+    return contents(path)
 
 
-def test_free_tables_get_duplicates(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", range(4))
+def test_perturbed_copy_keeps_the_constraints_and_changes_the_rest(source: Path, tmp_path: Path, number: int) -> None:
+    before = source.read_bytes()
+    perturb(source, tmp_path / "copy.sqlite", seed=1, number=number)
+    assert source.read_bytes() == before
+    (parents, children, _), (new_parents, new_children, nothing) = contents(source), checked(tmp_path / "copy.sqlite")
+    # parents are unique by code, so they cannot come twice; 30 % or 10 % of 60 are lost
+    assert len(new_parents) == (42 if number % 2 == 0 else 54)
+    assert nothing == []
+    assert {row[0] for row in new_parents} < {row[0] for row in parents}
+    assert {row[1] for row in new_parents} < {row[1] for row in parents}
+    code_of = {row[0]: row[1] for row in parents}
+    assert sum(code_of[row[0]] != row[1] for row in new_parents) > 30
+    assert any(row[3] is None for row in new_parents)
+    assert all(row[2] is None or row[2] >= 0 for row in new_parents)
+    # a child's key holds its parent: children of lost parents go with them
+    assert 0 < len(new_children) < len(children)
+    assert {row[0] for row in new_children} <= {row[0] for row in new_parents}
+
+
+SHOP = """
+CREATE TABLE person (id INTEGER PRIMARY KEY, name TEXT, boss INTEGER REFERENCES person(id));
+CREATE TABLE staff (person_id INTEGER PRIMARY KEY REFERENCES person, pay INTEGER);
+CREATE TABLE shelf (room TEXT, place INTEGER, label TEXT UNIQUE, PRIMARY KEY (room, place));
+CREATE TABLE item (id INTEGER PRIMARY KEY, room TEXT, place INTEGER, owner INTEGER NOT NULL REFERENCES staff(person_id),
+                   FOREIGN KEY (room, place) REFERENCES shelf(room, place));
+CREATE TABLE hen (id INTEGER PRIMARY KEY, egg INTEGER REFERENCES egg(id));
+CREATE TABLE egg (id INTEGER PRIMARY KEY, hen INTEGER NOT NULL REFERENCES hen(id));
+CREATE TABLE loose (id INTEGER PRIMARY KEY, gone INTEGER REFERENCES nowhere(id), "odd ""name" TEXT COLLATE NOCASE);
+"""
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_references_of_every_form_hold_in_a_copy(tmp_path: Path, number: int) -> None:
+    """Hierarchies, keys that refer, references of two columns, circles, and one to a table that is not there."""
+    with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as shop:
+        shop.executescript(SHOP)
+        shop.executemany("INSERT INTO person VALUES (?, ?, ?)", [(i, f"p{i}", i // 3 or None) for i in range(1, 61)])
+        shop.executemany("INSERT INTO staff VALUES (?, ?)", [(i, i * 10) for i in range(1, 41)])
+        shop.executemany("INSERT INTO shelf VALUES (?, ?, ?)", [(f"r{i % 5}", i, f"l{i}") for i in range(50)])
+        items = [(i, f"r{i % 5}", i % 50, 1 + i % 40) for i in range(1, 201)]
+        shop.executemany("INSERT INTO item VALUES (?, ?, ?, ?)", items)
+        shop.executemany("INSERT INTO hen VALUES (?, ?)", [(i, 31 - i) for i in range(1, 31)])
+        shop.executemany("INSERT INTO egg VALUES (?, ?)", [(i, 31 - i) for i in range(1, 31)])
+        shop.executemany("INSERT INTO loose VALUES (?, ?, ?)", [(i, i, f"x{i}") for i in range(1, 21)])
+        shop.commit()
+    perturb(tmp_path / "shop.sqlite", tmp_path / "copy.sqlite", number=number)
+    with closing(sqlite3.connect(tmp_path / "copy.sqlite")) as copy:
+        assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        broken = [row for row in copy.execute("PRAGMA foreign_key_check") if row[0] != "loose"]
+        assert broken == []
+        rooted = """WITH RECURSIVE r(id) AS (SELECT id FROM person WHERE boss IS NULL
+                    UNION SELECT p.id FROM person p JOIN r ON p.boss = r.id) SELECT COUNT(*) FROM r"""
+        assert copy.execute(rooted).fetchone() == copy.execute("SELECT COUNT(*) FROM person").fetchone()
+        for table, rows in (("person", 60), ("staff", 40), ("shelf", 50), ("item", 200), ("loose", 20)):
+            count, lowest, highest = copy.execute(f"SELECT COUNT(*), MIN(rowid), MAX(rowid) FROM {table}").fetchone()
+            assert count != rows
+            assert count > rows / 4
+            assert table == "shelf" or highest - lowest + 1 > count  # gaps in the keys
+
+
+def test_rows_are_written_in_another_order(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "a.sqlite")) as connection:
+        connection.execute("CREATE TABLE word (text TEXT PRIMARY KEY)")
+        connection.executemany("INSERT INTO word VALUES (?)", [(f"w{i:02}",) for i in range(40)])
+        connection.commit()
+    perturb(tmp_path / "a.sqlite", tmp_path / "b.sqlite")
+    with closing(sqlite3.connect(tmp_path / "b.sqlite")) as copy:
+        words = [word for (word,) in copy.execute("SELECT text FROM word ORDER BY rowid")]
+    assert len(words) == 28
+    assert words != sorted(words)
+
+
+def test_free_tables_lose_rows_and_get_doubles(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "a.sqlite")) as connection:
         connection.executescript("CREATE TABLE t (id INTEGER PRIMARY KEY, x INT NOT NULL); CREATE TABLE u (x)")
         connection.executemany("INSERT INTO t (x) VALUES (?)", [(i,) for i in range(20)])
         connection.execute("INSERT INTO u VALUES (7)")
         connection.commit()
-    perturb(tmp_path / "a.sqlite", tmp_path / "b.sqlite")
-    with closing(sqlite3.connect(tmp_path / "b.sqlite")) as copy:
-        assert copy.execute("SELECT COUNT(*) FROM t").fetchone() == (23,)
-        assert copy.execute("SELECT COUNT(*) FROM u").fetchone() == (3,)
+    for number, rows in ((0, 20 - 6 + 3), (1, 20 - 2 + 10)):
+        perturb(tmp_path / "a.sqlite", tmp_path / f"{number}.sqlite", number=number)
+        with closing(sqlite3.connect(tmp_path / f"{number}.sqlite")) as copy:
+            assert copy.execute("SELECT COUNT(*) FROM t").fetchone() == (rows,)
+            assert copy.execute("SELECT COUNT(*) FROM u").fetchone() == (3,)
 
 
 def test_the_same_seed_gives_the_same_copy(source: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        perturb(source, tmp_path / name, seed)
+        perturb(source, tmp_path / name, seed=seed)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert contents(tmp_path / "a") != contents(tmp_path / "c")

@@ -9,9 +9,9 @@ from rlsd_pl.errors import SetupError
 from rlsd_pl.types import Message
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.extraction import AnswerLine, Boxed, HashLine
-from rlsd_pl.verifiers.pool import Limits, Outcome, Reply, WorkerPool
+from rlsd_pl.verifiers.workers.pool import Outcome, Reply, WorkerLimits, WorkerPool
 
-SOLVER_LIMITS = Limits(wall_seconds=10.0)
+SOLVER_LIMITS = WorkerLimits(wall_seconds=10.0)
 FORMS = {Boxed: r"\boxed{%s}", HashLine: "#### %s", AnswerLine: "Answer: %s"}
 """How the answer is written, by the verifier's rule."""
 
@@ -30,7 +30,7 @@ class SolverSource(Source):
         SetupError: if the verifier's rule is none of :data:`FORMS`.
     """
 
-    def __init__(self, verifier: Verifier, limits: Limits = SOLVER_LIMITS) -> None:
+    def __init__(self, verifier: Verifier, limits: WorkerLimits = SOLVER_LIMITS) -> None:
         rule = getattr(verifier, "rule", None)
         if type(rule) not in FORMS:
             raise SetupError(

@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
-from rlsd_pl.commands.runs import LOG_FILE, RUN_DIR_VARIABLE, clear, is_finished, newest_checkpoint
+from rlsd_pl.commands.runs import LOG_FILE, RUN_DIR_VARIABLE, is_finished
 from rlsd_pl.commands.sweep.grid import Run
+from rlsd_pl.persistence.checkpoints import saved
+from rlsd_pl.persistence.lock import refuse_if_held
 
 FIT = ("-m", "rlsd_pl.commands.fit")
 """Arguments of Python that start a run."""
@@ -34,8 +36,8 @@ class State(StrEnum):
 class Processes:
     """Starts the runs of a grid in order, ``jobs`` at a time; those that have finished before are done at once.
 
-    A run is finished when its CSV holds the training record of the last iteration that its own ``config.yaml`` plans:
-    that record is written after the iteration's checkpoint, whoever started the run and however its process left.
+    A run is finished when its folder says so: after the last iteration that its own ``config.yaml`` plans, and its
+    export, whoever started the run.
 
     Attributes:
         states: of every run.
@@ -82,6 +84,7 @@ class Processes:
 
     def _start(self, run: Run) -> subprocess.Popen[bytes]:
         run.folder.mkdir(parents=True, exist_ok=True)
+        refuse_if_held(run.folder)
         with (run.folder / LOG_FILE).open("ab") as log:
             _lock(log.fileno(), run.folder)
             return subprocess.Popen(
@@ -94,10 +97,7 @@ class Processes:
             )
 
     def _arguments(self, run: Run) -> list[str]:
-        try:
-            newest_checkpoint(run.folder)
-        except ValueError:
-            clear(run.folder)  # it was interrupted before the end of its first iteration, or never started
+        if not saved(run.folder / "checkpoints"):  # interrupted in its first iteration, or never started
             return [*fit_arguments(run, self.flags), "--run_dir", str(run.folder)]
         # Its own config.yaml holds all flags; giving them again would apply the ones that append twice.
         return ["--resume", str(run.folder)]

@@ -30,7 +30,8 @@ def read_json(text: str) -> Any:
     """The one value in ``text``.
 
     Raises:
-        JSONTextError: not JSON, a key twice in one object, NaN or Infinity, a number beyond floats, a lone surrogate.
+        JSONTextError: not JSON, a key twice in one object, NaN or Infinity, a number beyond floats (too large, or too
+            small to be told from 0), a lone surrogate.
         JSONLimitError: more than ``MAX_CHARACTERS`` or nested deeper than ``MAX_DEPTH``.
     """
     _check_size(text)
@@ -57,6 +58,29 @@ def same_json(left: Any, right: Any) -> bool:
     if isinstance(left, int | float) and isinstance(right, int | float):
         return left == right
     return type(left) is type(right) and left == right
+
+
+def canonical_json(value: Any) -> str:
+    """One spelling for equal documents: keys sorted, no blanks, 1.0 as 1 (below 1e16)."""
+    return json.dumps(_plain_numbers(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def value_end(text: str, start: int) -> int:
+    """Where the object or array that begins at ``start`` ends: one past its last bracket, -1 if it is not closed."""
+    depth = 0
+    for match in _TOKENS.finditer(text, start):
+        depth += (match[0] in "[{") - (match[0] in "]}")
+        if depth == 0:
+            return match.end()
+    return -1
+
+
+def _plain_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e16 else value
 
 
 def _check_size(text: str) -> None:
@@ -89,7 +113,7 @@ def _refuse_constant(name: str) -> Any:
 
 def _finite(digits: str) -> float:
     number = float(digits)
-    if not math.isfinite(number):
+    if not math.isfinite(number) or (number == 0 and re.search("[1-9]", re.split("[eE]", digits)[0])):
         raise JSONTextError("number_out_of_range", digits[:40])
     return number
 

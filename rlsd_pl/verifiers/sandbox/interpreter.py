@@ -41,7 +41,7 @@ def find() -> Interpreter:
     """The base interpreter of the running one, seen through virtual environments."""
     wanted = [
         sysconfig.get_path("stdlib"),
-        sysconfig.get_path("platstdlib"),
+        sysconfig.get_path("platstdlib", vars={"platbase": sys.base_exec_prefix}),
         sysconfig.get_config_var("LIBDIR"),
         *_SYSTEM_LIBRARIES,
         *_TIME_ZONES,

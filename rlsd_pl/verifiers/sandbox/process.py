@@ -1,4 +1,4 @@
-"""One sandboxed process: start, kill with all that it started, reap."""
+"""One sandboxed process: start, measure, kill with all that it started, reap."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlsd_pl.verifiers.sandbox.sandbox import Level, Sandbox
+from rlsd_pl.verifiers.sandbox.usage import Usage, only_child, usage_of
 
 _REAP_S = 2.0
 _INFO_BYTES = 4096
@@ -32,6 +33,7 @@ class Process:
     ) -> None:
         self._namespaced = sandbox.level is Level.L3
         self._info: int | None = None
+        self._inner: int | None = None
         info_fd: int | None = None
         if self._namespaced:
             self._info, info_fd = os.pipe()
@@ -59,14 +61,21 @@ class Process:
         """Whether it has ended, by itself or not."""
         return self._popen.poll() is not None
 
+    def usage(self) -> Usage:
+        """What it has used so far; nothing once it has ended."""
+        if not self._namespaced:
+            return usage_of(self._popen.pid)
+        inner = self._namespace_init()
+        return Usage() if inner is None else usage_of(only_child(inner))
+
     @property
     def signal(self) -> int | None:
         """The signal that ended it, ``None`` for an ordinary exit or while it runs."""
         code = self._popen.returncode
         if code is None:
             return None
-        if self._namespaced:  # bubblewrap reports its child's signal as a shell does
-            code = 128 - code if code > 128 else code
+        if self._namespaced and code - 128 in _SIGNALS:  # bubblewrap reports its child's signal as a shell does
+            return code - 128
         return -code if code < 0 else None
 
     def end(self) -> None:
@@ -87,17 +96,18 @@ class Process:
 
     def _namespace_init(self) -> int | None:
         """Process id of bubblewrap's child, the init of the namespace, seen from here."""
-        if self._info is None:
-            return None
-        try:
-            return int(json.loads(os.read(self._info, _INFO_BYTES))["child-pid"])
-        except (BlockingIOError, ValueError, KeyError):
-            return None
+        if self._inner is None and self._info is not None:
+            with contextlib.suppress(BlockingIOError, ValueError, KeyError):
+                self._inner = int(json.loads(os.read(self._info, _INFO_BYTES))["child-pid"])
+        return self._inner
 
     def _close_info(self) -> None:
         if self._info is not None:
             os.close(self._info)
             self._info = None
+
+
+_SIGNALS = range(1, 32)
 
 
 def _kill(pid: int) -> None:

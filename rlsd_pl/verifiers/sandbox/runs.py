@@ -17,6 +17,10 @@ class Stop(StrEnum):
     ENDED = "ended"
     WALL = "wall_clock"
     OUTPUT = "output_size"
+    CPU = "cpu_time"
+    MEMORY = "memory"
+    THREADS = "threads"
+    KILLED = "killed"
     NOT_STARTED = "not_started"
 
 
@@ -49,13 +53,15 @@ class Finished:
         output: the program's stdout, at most ``limits.output_bytes``.
         signal: signal that ended the program, if one did before the parent's own kill.
         companion_signal: the same for the companion.
-        message: what went wrong, where ``stop`` is ``not_started``.
+        seconds: from start to end.
+        message: what went wrong where ``stop`` is ``not_started``; which limit it was where that was shortened.
     """
 
     stop: Stop
     output: bytes = b""
     signal: int | None = None
     companion_signal: int | None = None
+    seconds: float = 0.0
     message: str = ""
 
 

@@ -88,6 +88,7 @@ class Sandbox:
             "uid": NOBODY if changes_user else None,
             "parent": None if contained else os.getpid(),  # bubblewrap ties its child to us by itself
             "landlock": self.level is Level.L2,
+            "hide": self.level is Level.L2,
             "readable": interpreter.find().libraries,
             "seccomp_required": self.level >= Level.L2,
             "keep": list(keep),

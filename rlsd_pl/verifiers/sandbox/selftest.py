@@ -65,18 +65,18 @@ def open_sandbox(minimum: Level = Level.L2, limits: Limits | None = None) -> San
 def detect() -> Isolation:
     """The isolation of this machine, tested once per process and logged."""
     refused: dict[Level, str] = {}
-    level = Level.L0
+    level, notes = Level.L0, list[str]()
     compileall.compile_dir(INSIDE, quiet=2)  # a third of a run's start; where the folder is read-only, never mind
     if sys.platform != "linux":
         refused[Level.L1] = f"the platform is {sys.platform}, the sandbox needs Linux"
     else:
         for candidate in (Level.L3, Level.L2, Level.L1):
-            reason = failure(candidate)
+            reason = failure(candidate, notes)
             if reason is None:
                 level = candidate
                 break
             refused[candidate] = reason
-    isolation = Isolation(level, refused, _notes(level))
+    isolation = Isolation(level, refused, (*notes, *_notes(level)))
     _log.log(logging.INFO if level >= Level.L2 else logging.WARNING, isolation.describe())
     return isolation
 
@@ -91,8 +91,8 @@ def _notes(level: Level) -> tuple[str, ...]:
     )
 
 
-def failure(level: Level) -> str | None:
-    """Why ``level`` does not hold here, or ``None`` if every probe was stopped."""
+def failure(level: Level, notes: list[str] | None = None) -> str | None:
+    """Why ``level`` does not hold here, or ``None`` if every probe was stopped; ``notes`` takes what it leaves open."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as stderr:
         secret = Path(folder) / "secret"
         secret.write_text("secret")
@@ -113,10 +113,12 @@ def failure(level: Level) -> str | None:
                 return "the probe could not be killed in time"
             heard = tcp.heard() or udp.heard()
         wrote = Path(targets["new_file"]).exists()
-        return _judge(level, finished, heard, wrote, stderr)
+        return _judge(level, finished, heard, wrote, stderr, [] if notes is None else notes)
 
 
-def _judge(level: Level, finished: Finished, heard: bool, wrote: bool, stderr: IO[bytes]) -> str | None:
+def _judge(
+    level: Level, finished: Finished, heard: bool, wrote: bool, stderr: IO[bytes], notes: list[str]
+) -> str | None:
     try:
         report: dict[str, Any] = json.loads(finished.output)
     except ValueError:
@@ -127,6 +129,8 @@ def _judge(level: Level, finished: Finished, heard: bool, wrote: bool, stderr: I
     if level >= Level.L2:
         report["network"] = "a packet arrived" if heard else None
         report["created"] = "a file appeared" if wrote else None
+        if level is Level.L2 and report.pop("see_outside") is not None:
+            notes.append("foreign code may ask whether files exist, because it gets no mount namespace")
     else:
         report = {name: found for name, found in report.items() if name in _WEAK_GUARANTEES}
     open_doors = [f"{name}: {found}" for name, found in report.items() if found is not None]

@@ -18,9 +18,10 @@ from . import lockdown, wire
 
 MAX_TEXT = 200
 _READY_BYTES = 64
+_TALLY = "__tally__"
 
 
-class Stop(BaseException):
+class Decision(BaseException):
     """Ends the tests with a verdict. Not an ``Exception``, so that tests which expect one do not swallow it."""
 
     def __init__(self, status: str, reason: str, text: str = "") -> None:
@@ -35,10 +36,10 @@ class Solution:
         self._replies = os.fdopen(replies, "rb")
         self._value_bytes = value_bytes
         self.calls = 0
-        self.stopped: Stop | None = None
+        self.stopped: Decision | None = None
 
     def load(self, job: dict[str, Any]) -> None:
-        """Hand the program over; raises :class:`Stop` unless it loads and defines the entry point."""
+        """Hand the program over; raises :class:`Decision` unless it loads and defines the entry point."""
         if self._replies.readline(_READY_BYTES) != b'{"ready": true}\n':
             self._stop("error", "sandbox_failed", "the solution process did not start")
         keys = ("program", "entry_point", "value_bytes")
@@ -101,7 +102,7 @@ class Solution:
         return reply
 
     def _stop(self, status: str, reason: str, text: str = "") -> NoReturn:
-        self.stopped = Stop(status, reason, text)
+        self.stopped = Decision(status, reason, text)
         raise self.stopped
 
 
@@ -116,11 +117,36 @@ def _exception(name: Any) -> Exception:
         return RuntimeError(f"the solution raised {kind.__name__}")
 
 
-class _ShuffleAsserts(ast.NodeTransformer):
-    """Neighbouring asserts change places, so that an answer by call number does not pay."""
+class Tally:
+    """Counts asserts and lets the tests go on after one that fails: ``with tally: assert ...``."""
 
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
+    def __init__(self) -> None:
+        self.passed = self.total = 0
+        self.done = False
+        self.first: BaseException | None = None
+
+    def __enter__(self) -> None:
+        self.total += 1
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
+        self.passed += error is None
+        if not isinstance(error, Exception) or isinstance(error, MemoryError):
+            return False
+        self.first = self.first or error
+        return True
+
+
+class _Rewrite(ast.NodeTransformer):
+    """Neighbouring asserts change places, so that an answer by call number does not pay; ``tallied`` counts each."""
+
+    def __init__(self, seed: int, tallied: bool) -> None:
+        self._random, self._tallied = random.Random(seed), tallied
+
+    def visit_Assert(self, node: ast.Assert) -> ast.stmt:
+        if not self._tallied:
+            return node
+        guard = ast.withitem(ast.Name(_TALLY, ast.Load()))
+        return ast.fix_missing_locations(ast.copy_location(ast.With([guard], [node]), node))
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)
@@ -133,7 +159,7 @@ class _ShuffleAsserts(ast.NodeTransformer):
         result: list[ast.stmt] = []
         run: list[ast.stmt] = []
         for statement in [*body, None]:
-            if isinstance(statement, ast.Assert):
+            if isinstance(statement, ast.Assert) or _is_tallied(statement):
                 run.append(statement)
                 continue
             self._random.shuffle(run)
@@ -144,35 +170,46 @@ class _ShuffleAsserts(ast.NodeTransformer):
         return result
 
 
-def _prepare(job: dict[str, Any], solution: Solution) -> tuple[Any, dict[str, Any]]:
+def _is_tallied(node: ast.stmt | None) -> bool:
+    guard = node.items[0].context_expr if isinstance(node, ast.With) else None
+    return isinstance(guard, ast.Name) and guard.id == _TALLY
+
+
+def _prepare(job: dict[str, Any], solution: Solution, tally: Tally) -> tuple[Any, dict[str, Any]]:
     """The compiled tests and their namespace; what fails here is the task's fault."""
-    namespace: dict[str, Any] = {"__name__": "tests"}
-    tree = _ShuffleAsserts(job["seed"]).visit(ast.parse(job["tests"], "<tests>"))
+    namespace: dict[str, Any] = {"__name__": "tests", _TALLY: tally}
+    tree = _Rewrite(job["seed"], job["every_test"]).visit(ast.parse(job["tests"], "<tests>"))
     code = compile(tree, "<tests>", "exec")
     exec(compile(job["prompt_code"], "<prompt>", "exec"), namespace)
     namespace.update({job["entry_point"]: solution, "candidate": solution})
     return code, namespace
 
 
-def _grade(job: dict[str, Any], solution: Solution) -> None:
+def _grade(job: dict[str, Any], solution: Solution, tally: Tally) -> None:
+    """Raises :class:`Decision` unless every test passes; the tally is complete once ``tally.done`` is set."""
     try:
-        code, namespace = _prepare(job, solution)
+        code, namespace = _prepare(job, solution, tally)
     except Exception as error:
-        raise Stop("error", "tests_broken", f"{type(error).__name__}: {error}"[:MAX_TEXT]) from None
+        raise Decision("error", "tests_broken", f"{type(error).__name__}: {error}"[:MAX_TEXT]) from None
     solution.load(job)
+    others = namespace.get("check")  # of the prompt, or the solution itself: not HumanEval's
     try:
         exec(code, namespace)
-        if callable(namespace.get("check")):
-            namespace["check"](solution)
+        check = namespace.get("check")
+        if check is not others and callable(check):
+            check(solution)
     except MemoryError:
-        raise Stop("limit", "memory", "the tests ran out of memory on a returned value") from None
+        raise Decision("limit", "memory", "the tests ran out of memory on a returned value") from None
     except AssertionError as error:
-        raise Stop("fail", "wrong_answer", _failed_line(job["tests"], error)) from None
+        raise Decision("fail", "wrong_answer", _failed_line(job["tests"], error)) from None
     except Exception as error:
         text = f"{type(error).__name__} in: {_failed_line(job['tests'], error)}"
-        raise Stop("fail", "test_raised", text) from None
+        raise Decision("fail", "test_raised", text) from None
     if solution.calls == 0:
-        raise Stop("error", "tests_empty", "the tests never call the entry point")
+        raise Decision("error", "tests_empty", "the tests never call the entry point")
+    tally.done = True
+    if tally.first is not None:
+        raise Decision("fail", "wrong_answer", _failed_line(job["tests"], tally.first))
 
 
 def _failed_line(tests: str, error: BaseException) -> str:
@@ -191,13 +228,15 @@ def main() -> None:
     lockdown.enter()
     job: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
     solution = Solution(*chosen["keep"], value_bytes=job["value_bytes"])
+    tally = Tally()
     try:
-        _grade(job, solution)
-        verdict = Stop("pass", "passed")
-    except Stop as stop:
+        _grade(job, solution, tally)
+        verdict = Decision("pass", "passed")
+    except Decision as stop:
         verdict = stop
     except BaseException as error:  # SystemExit in the tests, for example
-        verdict = Stop("fail", "test_raised", type(error).__name__)
+        verdict = Decision("fail", "test_raised", type(error).__name__)
     status, reason, text = (solution.stopped or verdict).args
-    os.write(1, json.dumps({"status": status, "reason": reason, "text": text}).encode() + b"\n")
+    share = tally.passed / tally.total if tally.done and tally.total else float(status == "pass")
+    os.write(1, json.dumps({"status": status, "reason": reason, "text": text, "share": share}).encode() + b"\n")
     os._exit(0)

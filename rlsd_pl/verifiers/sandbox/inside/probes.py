@@ -82,8 +82,14 @@ def _memory(targets: Targets) -> str:
     return f"allocated {len(block)} bytes"
 
 
+def _see_outside(targets: Targets) -> str:
+    os.stat(targets["secret"])
+    return "may ask whether files exist"
+
+
 ATTACKS: dict[str, Callable[[Targets], str]] = {
     "read_outside": _read_outside,
+    "see_outside": _see_outside,
     "write_outside": _write_outside,
     "tcp": _tcp,
     "udp": _udp,

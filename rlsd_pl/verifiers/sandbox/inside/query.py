@@ -87,7 +87,7 @@ def _result(connection: sqlite3.Connection, query: str, job: dict[str, Any]) -> 
         return _outcome("limit", "result_size", f"more than {job['max_rows']} rows or {job['max_bytes']} bytes")
     except MemoryError:
         return _outcome("limit", "memory", "")
-    except (sqlite3.Error, sqlite3.Warning) as error:
+    except Exception as error:  # of sqlite3 and, for what its driver cannot convert, of Python
         return _failure(error)
 
 
@@ -103,7 +103,7 @@ def _fetch(cursor: sqlite3.Cursor, max_rows: int, max_bytes: int) -> list[Any]:
     return rows
 
 
-def _failure(error: sqlite3.Error | sqlite3.Warning) -> dict[str, Any]:
+def _failure(error: Exception) -> dict[str, Any]:
     code = getattr(error, "sqlite_errorcode", None)
     text = str(error)[:_MAX_TEXT]
     if code == sqlite3.SQLITE_INTERRUPT:

@@ -24,13 +24,16 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "kcmp": (312, 272), "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setaffinity": (203, 122),
     "sched_setattr": (314, 274), "sched_setparam": (142, 118), "sched_setscheduler": (144, 119),
     "migrate_pages": (256, 238), "move_pages": (279, 239),
+    # limits, and timers that send a signal of choice: an early SIGKILL would look like one from outside
+    "timer_create": (222, 107), "io_setup": (206, 0), "mq_notify": (244, 184),
     # identity and namespaces
     "setuid": (105, 146), "setgid": (106, 144), "setreuid": (113, 145), "setregid": (114, 143),
     "setresuid": (117, 147), "setresgid": (119, 149), "setgroups": (116, 159), "setfsuid": (122, 151),
     "setfsgid": (123, 152), "capset": (126, 91), "personality": (135, 92), "unshare": (272, 97),
     "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51),
     "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431),
-    "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
+    "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442), "statmount": (457, 457),
+    "listmount": (458, 458),
     # memory that no rlimit counts, or that outlives the process
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "shmat": (30, 196),
     "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
@@ -49,14 +52,19 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "swapoff": (168, 225), "acct": (163, 89), "quotactl": (179, 60), "quotactl_fd": (443, 443), "syslog": (103, 116),
     "vhangup": (153, 58), "sethostname": (170, 161), "setdomainname": (171, 162), "settimeofday": (164, 170),
     "clock_settime": (227, 112), "adjtimex": (159, 171), "clock_adjtime": (305, 266), "seccomp": (317, 277),
+    "modify_ldt": (154, None), "sync": (162, 81), "syncfs": (306, 267),
 }  # fmt: skip
 """Answered with EPERM: name -> (x86_64, aarch64); ``None`` where the architecture has no such call."""
 
 CLONE = {X86_64: 56, AARCH64: 220}
 CLONE3 = 435
 PRLIMIT64 = {X86_64: 302, AARCH64: 261}
+SETRLIMIT = {X86_64: 160, AARCH64: 164}
 PRCTL = {X86_64: 157, AARCH64: 167}
+FCNTL = {X86_64: 72, AARCH64: 25}
+IOCTL = {X86_64: 16, AARCH64: 29}
 CAPSET = {X86_64: 126, AARCH64: 91}
+UNSHARE = {X86_64: 272, AARCH64: 97}
 LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446
 
 _libc = ctypes.CDLL(None, use_errno=True)
