@@ -42,7 +42,7 @@ class FSDP2Strategy(ModelParallelStrategy):
         if not self._save_distributed_checkpoint:
             return super().save_checkpoint(checkpoint, filepath, storage_options)
         target = Path(self.broadcast(filepath))
-        partial = target.with_name(f"{PARTIAL}{target.name}")
+        partial = target.with_name(f"{target.name}{PARTIAL}")
         if self.global_rank == 0:
             remove(partial)
         self.barrier()

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rlsd_pl.commands.cli import fit
 from rlsd_pl.commands.runs import CHECKPOINT_VARIABLE, RUN_DIR_VARIABLE, is_finished, newest_checkpoint, read_history
 from rlsd_pl.persistence import iterations
-from rlsd_pl.persistence.checkpoints import damage
+from rlsd_pl.persistence.checkpoints import damage, saved
 from rlsd_pl.persistence.lock import RunLock
 from rlsd_pl.persistence.storage import remove
 from tests.conftest import REPOSITORY
@@ -315,7 +315,7 @@ def test_a_stopped_run_keeps_its_finished_iterations_and_says_so_to_the_shell(nu
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
-    while not list(folder.glob("checkpoints/*.ckpt")):
+    while not saved(folder / "checkpoints"):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(number)

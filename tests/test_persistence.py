@@ -87,7 +87,7 @@ def test_a_kill_in_any_step_of_a_write_leaves_the_previous_checkpoint(tmp_path, 
         assert newest.name == "iteration-000002.ckpt"
     DurableCheckpointIO().load_checkpoint(newest)
     prune(tmp_path, keep=2)
-    assert not [name for name in names(tmp_path) if name.startswith(".partial")]
+    assert not [name for name in names(tmp_path) if name.endswith(".partial")]
     assert len(names(tmp_path)) == 2 * len(saved(tmp_path))
 
 
@@ -135,9 +135,9 @@ def test_nothing_good_is_an_error_that_says_so(tmp_path):
 
 def test_pruning_keeps_two_and_what_is_not_its_own(tmp_path):
     write(tmp_path, 1, 2, 3)
-    for name in (".partial-iteration-000004.ckpt", "iteration-000005.ckpt.sha256", "best.ckpt", "notes.txt"):
+    for name in ("iteration-000004.ckpt.partial", "iteration-000005.ckpt.sha256", "best.ckpt", "notes.txt"):
         (tmp_path / name).write_text("")
-    (tmp_path / ".partial-iteration-000006.ckpt").mkdir()
+    (tmp_path / "iteration-000006.ckpt.partial").mkdir()
     prune(tmp_path, keep=2)
     kept = [f"iteration-00000{n}.ckpt{ending}" for n in (2, 3) for ending in ("", ".sha256")]
     assert names(tmp_path) == sorted([*kept, "best.ckpt", "notes.txt"])
@@ -265,7 +265,7 @@ def test_the_first_new_iteration_and_not_the_start_replaces_files(tmp_path):
 def test_leftovers_of_interrupted_writes_and_of_resumes_go(tmp_path):
     folder = tmp_path / "checkpoints"
     write(folder, 1, 2)
-    (folder / ".partial-iteration-000003.ckpt").write_text("half")
+    (folder / "iteration-000003.ckpt.partial").write_text("half")
     fit(tmp_path, 4)
     assert [path.name for path in saved(folder)] == ["iteration-000004.ckpt", "iteration-000003.ckpt"]
     assert len(names(folder)) == 4

@@ -117,5 +117,5 @@ def prune(folder: Path, keep: int) -> None:
     kept = {path.name for path in saved(folder)}
     for path in folder.iterdir():
         orphaned = path.name.endswith(SUMS) and NAME.fullmatch(path.name.removesuffix(SUMS))
-        if path.name.startswith(PARTIAL) or (orphaned and path.name.removesuffix(SUMS) not in kept):
+        if path.name.endswith(PARTIAL) or (orphaned and path.name.removesuffix(SUMS) not in kept):
             remove(path)

@@ -15,8 +15,8 @@ from typing import BinaryIO
 STORAGE_STATUS = 74
 """Exit status of a run that the disk ended: ``EX_IOERR`` of sysexits.h."""
 
-PARTIAL = ".partial-"
-"""Beginning of the names of files that are still being written; what carries it after a kill may be deleted."""
+PARTIAL = ".partial"
+"""Ending of the names of files that are still being written; what carries it after a kill may be deleted."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -76,7 +76,7 @@ def check_writable(folder: Path) -> None:
     """
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f"{PARTIAL}{uuid.uuid4().hex}"
+        probe = folder / f".{uuid.uuid4().hex}{PARTIAL}"
         try:
             probe.write_bytes(b"0" * 4096)
         finally:
@@ -116,7 +116,7 @@ def check_space(folder: Path, needed: int, reason: str) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of ``path`` when the block ends: whole and on the disk, or not at all."""
-    partial = path.with_name(f"{PARTIAL}{path.name}")
+    partial = path.with_name(f"{path.name}{PARTIAL}")
     try:
         with partial.open("wb") as file:
             yield file
@@ -141,7 +141,7 @@ def replace_folder(folder: Path, write: Callable[[Path], object]) -> None:
 
     A kill between the removal of the old folder and the renaming leaves neither under this name, never a half.
     """
-    partial = folder.with_name(f"{PARTIAL}{folder.name}")
+    partial = folder.with_name(f"{folder.name}{PARTIAL}")
     remove(partial)
     try:
         write(partial)
