@@ -24,6 +24,7 @@ from lightning.pytorch.cli import (
 from lightning.pytorch.loggers import Logger
 
 from rlsd_pl.commands.lifecycle import RunStart, finish, hold_data, reported
+from rlsd_pl.commands.memory import release_memory, with_smaller_batches
 from rlsd_pl.commands.parser import MODE, Parser, give_up
 from rlsd_pl.commands.presets import Composition, chosen_presets, compose, compose_resumed
 from rlsd_pl.commands.resolved import show_resolved
@@ -191,12 +192,19 @@ def build(argv: Sequence[str], stop: StopOnSignal | None = None) -> FitCLI:
 
 
 def fit(argv: Sequence[str] | None = None) -> FitCLI:
-    """Build the parts, say what they are, and train."""
+    """Build the parts, say what they are, and train; with smaller micro-batches where they do not fit into memory."""
+    given = arguments = list(sys.argv[1:] if argv is None else argv)
     with StopOnSignal() as stop:
-        cli = build(sys.argv[1:] if argv is None else argv, stop)
-        with reported(cli.run), cli.run:
-            _train(cli)
-    return cli
+        while True:
+            cli = build(arguments, stop)
+            try:
+                with reported(cli.run), cli.run:
+                    _train(cli)
+                return cli
+            except torch.OutOfMemoryError as error:
+                arguments = with_smaller_batches(given, cli.run, cli.config, cli.trainer.world_size, error)
+            del cli
+            release_memory()
 
 
 def _train(cli: FitCLI) -> None:
