@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rlsd_pl.objectives.base import Needs
 from rlsd_pl.objectives.parts import Constant, Divergence, GeneralizedJSD, Schedule
+from rlsd_pl.objectives.parts.schedule import check_schedule
 from rlsd_pl.objectives.rlvr import RLVR
 from rlsd_pl.types import Credit, RolloutBatch, Signal, present
 
@@ -26,6 +27,7 @@ class GRPOWithOPSD(RLVR):
     def __init__(self, strength: Schedule | None = None, divergence: Divergence | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.strength = strength or Constant(0.1)
+        check_schedule(self.strength, "objective.strength")
         self.divergence = divergence or GeneralizedJSD(beta=1.0)
 
     @property

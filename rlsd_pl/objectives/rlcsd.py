@@ -10,6 +10,7 @@ from torch import Tensor
 from rlsd_pl import functional as F
 from rlsd_pl.objectives.base import Needs, Objective
 from rlsd_pl.objectives.parts import Constant, PPOClip, Schedule, Surrogate
+from rlsd_pl.objectives.parts.schedule import check_schedule
 from rlsd_pl.types import Credit, RolloutBatch, Signal, present
 
 
@@ -43,6 +44,7 @@ class RLCSD(Objective):
     ) -> None:
         super().__init__(surrogate=surrogate or PPOClip(0.2, 0.2), **kwargs)
         self.strength = strength or Constant(0.5)
+        check_schedule(self.strength, "objective.strength")
         self.temperature, self.threshold, self.selected_weight = temperature, threshold, selected_weight
 
     @property

@@ -9,6 +9,7 @@ from torch import Tensor
 from rlsd_pl import functional as F
 from rlsd_pl.objectives.base import Needs, Objective
 from rlsd_pl.objectives.parts import EvidenceWeighting, LinearDecay, Schedule, TwoSided
+from rlsd_pl.objectives.parts.schedule import check_schedule
 from rlsd_pl.patterns import TextPattern
 from rlsd_pl.types import Credit, RolloutBatch, Signal, present
 
@@ -42,6 +43,7 @@ class RLSD(Objective):
             raise ValueError(f"Got objective.epsilon_w={epsilon_w}; expected a number >= 0 (the paper: 0.2).")
         self.epsilon_w = epsilon_w
         self.strength = strength or LinearDecay()
+        check_schedule(self.strength, "objective.strength", most=1.0)
         self.weighting = weighting or TwoSided()
         self.span = None if span is None else TextPattern(span, "objective.span")
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlsd_pl.objectives import CEPO, RLCSD, RLRT, RLSD, SDPG, GRPOWithOPSD
 from rlsd_pl.objectives.parts import Constant, CosineDecay, LinearDecay
 
 PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
@@ -76,3 +77,23 @@ def test_the_defaults_are_those_of_the_rlsd_paper():
 def test_cosine_values_written_out():
     cosine = CosineDecay(initial=1.0, final=0.0, iterations=4, warmup=2, hold=1)
     assert [round(cosine(i), 4) for i in range(9)] == [0.0, 0.5, 1.0, 1.0, 0.8536, 0.5, 0.1464, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: RLSD(strength=Constant(1.5)), r"which is 1\.5 in iteration 0; expected values from 0 to 1"),
+        (lambda: RLSD(strength=LinearDecay(0.5, -0.1, 10)), r"in iteration 9; expected values from 0 to 1"),
+        (lambda: CEPO(strength=Constant(0.5, warmup=-1)), None),
+        (lambda: RLRT(strength=Constant(float("nan"))), "which is nan in iteration 0"),
+        (lambda: GRPOWithOPSD(Constant(-1.0)), "expected finite values of at least 0"),
+        (lambda: RLCSD(Constant(float("inf"))), "expected finite values of at least 0"),
+        (lambda: SDPG(Constant(2.0)), None),
+    ],
+)
+def test_a_schedule_that_leaves_its_range_is_refused_when_the_objective_is_made(make, reason):
+    if reason is None:
+        make()
+        return
+    with pytest.raises(ValueError, match=reason):
+        make()

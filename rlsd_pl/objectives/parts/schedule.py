@@ -106,6 +106,29 @@ class CosineDecay(Schedule):
         return value * _warmup_factor(iteration, self.warmup)
 
 
+CHECKED_ITERATIONS = 2000
+"""How far ahead :func:`check_schedule` looks."""
+
+
+def check_schedule(schedule: Schedule, setting: str, most: float = math.inf) -> None:
+    """Refuse a schedule now that would leave its range during training.
+
+    Args:
+        setting: to name in the message.
+        most: largest value; the least is 0.
+
+    Raises:
+        ValueError: names the first iteration whose value is negative, above ``most`` or not finite.
+    """
+    for iteration in range(CHECKED_ITERATIONS):
+        value = schedule(iteration)
+        if not (0 <= value <= most and math.isfinite(value)):
+            wanted = "finite values of at least 0" if most == math.inf else f"values from 0 to {most:g}"
+            raise ValueError(
+                f"Got {setting}={schedule!r}, which is {value} in iteration {iteration}; expected {wanted}."
+            )
+
+
 def _warmup_factor(iteration: int, warmup: int) -> float:
     """0 at iteration 0, 1 from ``warmup`` on."""
     if iteration < 0:
