@@ -80,8 +80,8 @@ def test_flags_override_and_pass_at_powers_of_two_is_added(
 
 def test_presets_apply_on_top_of_a_runs_own_settings(run: Path) -> None:
     arguments = Subject.from_arguments(str(run), ["--task", "lab", "--data.val_problems", "3"]).arguments
-    lab = str(CONFIGS / "task" / "lab.yaml")
-    assert arguments == ["--config", str(run / "config.yaml"), "--config", lab, "--data.val_problems", "3"]
+    files = [run / "config.yaml", CONFIGS / "task" / "lab.yaml", CONFIGS / "task" / "lab" / "SolutionContext.yaml"]
+    assert arguments == [*(part for file in files for part in ("--config", str(file))), "--data.val_problems", "3"]
 
 
 @pytest.mark.parametrize(

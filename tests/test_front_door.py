@@ -14,6 +14,7 @@ from rlsd_pl.callbacks import ConsoleReport, HuggingFaceExport, RolloutMetrics
 from rlsd_pl.commands.main import COMMANDS, main
 from rlsd_pl.commands.presets import compose
 from rlsd_pl.commands.resolved import resolved_lines, show_resolved
+from rlsd_pl.persistence.iterations import IterationCheckpoint
 from rlsd_pl.trainer import rollout_trainer
 
 
@@ -155,10 +156,10 @@ def test_a_trainer_with_a_folder_saves_and_logs(tmp_path):
         1,
         float("inf"),
     )
-    assert {ConsoleReport, RolloutMetrics, HuggingFaceExport, ModelCheckpoint} <= kinds(trainer)
-    assert {type(logger).__name__ for logger in trainer.loggers} == {"CSVLogger", "TensorBoardLogger"}
+    assert {ConsoleReport, RolloutMetrics, HuggingFaceExport, IterationCheckpoint} <= kinds(trainer)
+    assert {type(logger).__name__ for logger in trainer.loggers} == {"MetricsLogger", "TensorBoardLogger"}
     (checkpoint,) = trainer.checkpoint_callbacks
-    assert checkpoint.dirpath == str(tmp_path / "checkpoints")
+    assert checkpoint.checkpoints == tmp_path / "checkpoints"
     assert trainer.default_root_dir == str(tmp_path)
 
 
@@ -177,7 +178,8 @@ def test_what_is_given_to_a_trainer_stays(tmp_path):
     trainer = rollout_trainer(
         tmp_path, callbacks=[timer, checkpoint], logger=logger, gradient_clip_val=0.5, max_epochs=7, accelerator="cpu"
     )
-    assert trainer.checkpoint_callbacks == [checkpoint]
+    assert {type(c) for c in trainer.checkpoint_callbacks} == {IterationCheckpoint, ModelCheckpoint}
+    assert checkpoint in trainer.checkpoint_callbacks
     assert trainer.loggers == [logger]
     assert (trainer.gradient_clip_val, trainer.max_epochs) == (0.5, 7)
     assert ConsoleReport not in kinds(trainer)

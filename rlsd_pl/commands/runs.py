@@ -145,6 +145,8 @@ class RunFolder:
             self._lock.release()
             if not self.resumed and not any(self.path.iterdir()):
                 self.path.rmdir()
+                if self.path.parent == RUNS:
+                    RUNS.rmdir()  # fails, and stays, where it holds other runs
         self._lock = None
 
 
