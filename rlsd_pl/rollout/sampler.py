@@ -134,12 +134,15 @@ class Sampler:
             VerifierError: if the verifier fails on more than ``max_error_share`` of them.
         """
         progress = _Counter(phase, len(problems) * sampling.completions, self.on_progress)
-        return self._verified(
-            problems,
-            lambda prompts, submit: self.engine.generate(
-                self.policy, prompts, sampling, seed, lambda finished: (submit(finished), progress.add(len(finished)))
-            ),
-        )
+
+        def generate(prompts: list[list[int]], submit: OnFinished) -> list[list[Completion]]:
+            def finished(completions: Sequence[tuple[int, Completion]]) -> None:
+                submit(completions)
+                progress.add(len(completions))
+
+            return self.engine.generate(self.policy, prompts, sampling, seed, finished)
+
+        return self._verified(problems, generate)
 
     def demonstrate(self, problems: Sequence[Problem], fields: Sequence[str], sampling: Sampling) -> SampledGroups:
         """One completion per problem, the first of its privileged ``fields`` that it has, verified likewise."""
