@@ -252,7 +252,8 @@ def test_mistakes_in_data_are_told_before_training(content, flags, said, capsys,
 def test_a_folder_that_holds_a_run_is_refused(capsys, tmp_path, tiny_model):
     from rlsd_pl.commands.cli import build as build_parts
 
-    (tmp_path / "config.yaml").write_text("{}")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "iteration-000001.ckpt").touch()
     said = fails(capsys, build_parts, ["--run_dir", str(tmp_path), "--model", str(tiny_model)])
     assert "already holds a run" in said
     assert "--resume" in said
