@@ -166,6 +166,8 @@ class RolloutDataModule(LightningDataModule):
             self._check_trainer()
             self._warn_of_truncated_sampling()
         checks = ProblemCheck(self.task, self.verifier, self._learner, self.prompt_limits, self.max_skipped_share)
+        if stage == "fit" and self.task.size("train") != 0:
+            checks.try_wordings()
         for split in ("train", "val") if stage == "fit" else ("val",):
             if split not in self.usable:
                 self.usable[split] = checks.usable(split)

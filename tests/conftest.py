@@ -79,7 +79,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             num_attention_heads=4,
             num_key_value_heads=2,
             head_dim=8,
-            max_position_embeddings=1024,
+            max_position_embeddings=4096,
             tie_word_embeddings=True,
             eos_token_id=fast.eos_token_id,
             pad_token_id=fast.pad_token_id,

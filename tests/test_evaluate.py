@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from rlsd_pl.commands.cli import fit
-from rlsd_pl.commands.evaluate import Subject, evaluate, pass_sums
+from rlsd_pl.commands.evaluate import Subject, evaluate
 from rlsd_pl.commands.presets import CONFIGS
 from rlsd_pl.commands.runs import read_history
 from rlsd_pl.lab.pretrain import ModelSize, build_model
 from rlsd_pl.lab.tokenizer import build_tokenizer
-from rlsd_pl.types import Completion, Problem, Rollout, Status, Verdict
 
 SMALL = [
     *("--num_threads", "1", "--data.max_completion_tokens", "8", "--data.val_problems", "4"),
@@ -77,20 +76,6 @@ def test_flags_override_and_pass_at_powers_of_two_is_added(
     shown = capsys.readouterr().out
     for name in ("greedy accuracy", "avg@5", "pass@4", "hollow", "truncated", "status invalid"):
         assert name in shown
-
-
-def test_pass_sums_are_the_unbiased_estimate() -> None:
-    problem = Problem("p", [{"role": "user", "content": "?"}])
-
-    def rollout(reward: float) -> Rollout:
-        status = Status.PASS if reward else Status.FAIL
-        return Rollout(problem, Completion((1,), (0.0,), ""), Verdict(reward, status))
-
-    groups = [[rollout(r) for r in rewards] for rewards in ((1.0, 0.0, 0.0), (0.0, 0.0, 0.0))]
-    # One right in three: a draw of 1 has it with 1/3, a draw of 2 with 2/3.
-    expected = {"val/pass_at_1": (pytest.approx(1 / 3), 2.0), "val/pass_at_2": (pytest.approx(2 / 3), 2.0)}
-    assert pass_sums(groups) == expected
-    assert pass_sums([]) == {}
 
 
 def test_presets_apply_on_top_of_a_runs_own_settings(run: Path) -> None:

@@ -148,7 +148,12 @@ def test_the_console_shows_what_a_user_needs_and_nothing_else(tmp_path):
     command = [sys.executable, str(REPOSITORY / "scripts" / "fit.py"), *LAB, "--run_dir", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("RLSD on ChainTask, 252,")
+    resolved = next(place for place, line in enumerate(lines) if line.startswith("RLSD on ChainTask, 252,"))
+    assert [line.split()[0] for line in lines[:resolved]] == [
+        *("objective", "strength", "teacher", "context", "template", "verifier", "task", "model"),
+        *("learning", "weight", "rollout", "iterations"),
+    ]
+    lines = lines[resolved:]
     assert lines[1].split() == [
         "iter",
         "reward",

@@ -186,9 +186,9 @@ def test_template_arguments_reach_the_check(folder):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, 1024),
+        ({}, 4096),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0,
-                              "original_max_position_embeddings": 1024}}, 4096),
+                              "original_max_position_embeddings": 4096}}, 16384),
     ],
 )  # fmt: skip
 def test_positions_follow_from_the_config(changes, expected, folder):

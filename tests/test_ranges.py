@@ -155,9 +155,9 @@ def test_prompts_get_what_the_positions_leave(arguments, expected):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"max_completion_tokens": 1024}, "max_completion_tokens=1024 for a model of 1024 positions"),
-        ({"max_completion_tokens": 1000, "max_teacher_prompt_tokens": 25}, "tokens=25; expected at most 24"),
-        ({"max_completion_tokens": 1020}, "longer than 4 tokens, all that the model's 1024 positions leave beside"),
+        ({"max_completion_tokens": 4096}, "max_completion_tokens=4096 for a model of 4096 positions"),
+        ({"max_completion_tokens": 4072, "max_teacher_prompt_tokens": 25}, "tokens=25; expected at most 24"),
+        ({"max_completion_tokens": 4092}, "longer than 4 tokens, all that the model's 4096 positions leave beside"),
     ],
 )
 def test_what_does_not_fit_into_the_positions_is_refused(settings, said, tiny_model):

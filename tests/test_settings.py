@@ -25,7 +25,7 @@ from tests.conftest import GSM8K
 
 TASK = ["--task", "rlsd_pl.tasks.TableTask", "--task.path", "rows.jsonl"]
 
-# What YAML, OmegaConf, argparse or JSON would read as something else. (argparse ends the options at a bare ``--``.)
+# What YAML, OmegaConf, argparse or JSON would read as something else.
 TRAPS = [
     *("#### (.+)", "#([0-9])", "# a comment", "a # b", "[0-9]", "[0-9]+", "[", "{", "}", "{a: b}", "{a}", "(?s)a|b"),
     *("null", "Null", "NULL", "~", "none", "None", "true", "True", "false", "yes", "no", "on", "off", "y", "n"),
@@ -44,6 +44,7 @@ TRAPS = [
         ": a",
         "- a",
         "-",
+        "--",
         "--",
         "---",
         "...",
@@ -153,7 +154,7 @@ def test_a_quoted_text_of_a_file_stays_that_text(text, parser, tmp_path):
     }
     path = tmp_path / "given.yaml"
     # JSON is YAML in which every text is quoted; written by another library than the one that reads it.
-    path.write_text(json.dumps(content, ensure_ascii=False))
+    path.write_text(json.dumps(content, ensure_ascii=max(text, default="a") < "\U00010000"))
     config = parser.parse_args(["--config", str(path)])
     assert config["task.init_args"].as_dict() | task == config["task.init_args"].as_dict()
     assert (config["name"], config["verifier.init_args.pattern"]) == (text, text)

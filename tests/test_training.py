@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, Trainer
 
 from rlsd_pl import objectives
 from rlsd_pl.callbacks.leakage import LeakageDetection, teacher_kl_sums
-from rlsd_pl.contexts import RejectedSiblings
+from rlsd_pl.contexts import RejectedSiblings, SolutionContext, SuccessfulSibling
 from rlsd_pl.errors import SetupError
 from rlsd_pl.module import NonFiniteError, PolicyModule
 from rlsd_pl.objectives import OPSD, Constant, KeepReward, SequenceMean, SequenceSum, TokenMean
@@ -312,3 +312,13 @@ def test_log_probs_of_the_sampling_policy_have_no_dropout_in_them(tiny_model):
         trained.policy.eval()
         scored = trained.policy(batch.prompts, batch.completions, 1.0).logprobs
         assert torch.allclose(scored, batch.rollout_logprobs, atol=1e-4)
+
+
+@pytest.mark.parametrize("make_context", [SolutionContext, SuccessfulSibling])
+def test_a_chat_template_that_cannot_show_a_context_is_found_before_training(tiny_model, make_context):
+    trained, rollouts = module(tiny_model, RLSD()), data()
+    trained.context = make_context(place="system")
+    trained.tokenizer.chat_template = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"
+    with pytest.raises(SetupError, match=r"leaves out the system turn|cannot be used"):
+        Trainer(**TRAINER).fit(trained, rollouts)
+    assert rollouts.latest is None

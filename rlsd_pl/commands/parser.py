@@ -65,7 +65,10 @@ def unread(text: str) -> str:
     return text if isinstance(read(text), str) else Verbatim(text)
 
 
-class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Loader(_SafeLoader):
     """YAML 1.1, in which ``1e-6`` is a number, as in YAML 1.2 and Python, and a date is text."""
 
     yaml_implicit_resolvers = {
@@ -161,6 +164,10 @@ class Parser(LightningArgumentParser):
     def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **kwargs: Any) -> Any:
         """Values may begin with a dash."""
         return super().parse_args(args if args is None else joined(args), *rest, **kwargs)
+
+    def _get_values(self, action: Any, arg_strings: list[str]) -> Any:
+        # argparse drops a value that is two dashes.
+        return "--" if arg_strings == ["--"] and action.nargs is None else super()._get_values(action, arg_strings)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Leave with status 2; the parser of a nested class raises instead, for another type of a union may do."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlsd_pl.contexts.base import ProblemContext
+from rlsd_pl.contexts.base import Context, ProblemContext
 from rlsd_pl.engines import demonstration
 from rlsd_pl.errors import SetupError, user_code
 from rlsd_pl.learner import Learner
@@ -127,6 +127,26 @@ class ProblemCheck:
             log.warning("Skipping %d of %d %s problems: %s.", reasons.total(), total, split, listing)
         return None if size is None else usable
 
+    def try_wordings(self) -> None:
+        """Encode the teacher's chat about one problem in every wording that a rollout may need.
+
+        Raises:
+            SetupError: if the model's chat template refuses such a chat, or leaves out a turn of it.
+        """
+        problem = self.task.problem("train", 0)
+        for context in self._contexts():
+            for wording in context.wordings():
+                try:
+                    self.learner.encode(teacher_messages(wording, problem, self.verifier, "privileged text"))
+                except ValueError as error:
+                    raise SetupError(f"{type(wording).__name__} cannot be shown to this model. {error}") from error
+
+    def _contexts(self) -> list[Context]:
+        """Those that the objective needs."""
+        learner, signals = self.learner, self.learner.objective.needs.signals
+        used = [learner.context] if signals & (Signal.TEACHER | Signal.DISTRIBUTION) else []
+        return used + ([learner.contrast] if signals & Signal.CONTRAST and learner.contrast is not None else [])
+
     def _unusable(self, split: Split, problems: Sequence[Problem]) -> list[str | None]:
         """Why each problem cannot be used; ``None`` where it can."""
         with user_code(f"{type(self.verifier).__name__}.check"):
@@ -153,10 +173,8 @@ class ProblemCheck:
 
     def _long_context(self, problem: Problem) -> str | None:
         """Reason why a teacher's prompt that is known before the rollout cannot be used, or ``None``."""
-        learner, signals = self.learner, self.learner.objective.needs.signals
-        used = [learner.context] if signals & (Signal.TEACHER | Signal.DISTRIBUTION) else []
-        used += [learner.contrast] if signals & Signal.CONTRAST and learner.contrast is not None else []
-        for context in used:
+        learner = self.learner
+        for context in self._contexts():
             if isinstance(context, ProblemContext) and (text := context.text(problem)) is not None:
                 tokens = len(learner.encode(teacher_messages(context, problem, self.verifier, text)))
                 if reason := self.limits.refused(tokens, "data.max_teacher_prompt_tokens", self.limits.teacher):

@@ -380,3 +380,21 @@ def test_each_level_judges_alike(database: Path, level: Level) -> None:
     verifier.sandbox = Sandbox(level, verifier.sandbox.limits)
     assert judge(verifier, database, TOTALS, TOTALS).status is Status.PASS
     assert judge(verifier, database, TOTALS, "SELECT 1").status is Status.FAIL
+
+
+def test_equal_queries_of_a_batch_run_once(verifier, database, monkeypatch):
+    import rlsd_pl.verifiers.sql.verifier as module
+
+    ran: list[int] = []
+    run_jobs = module.run_jobs
+
+    def counting(jobs, *rest):
+        jobs = list(jobs)
+        ran.append(len(jobs))
+        return run_jobs(jobs, *rest)
+
+    monkeypatch.setattr(module, "run_jobs", counting)
+    right, wrong = "SELECT name FROM customer", "SELECT city FROM customer"
+    verdicts = verifier.verify([right, wrong, right, right, wrong], [problem(database, right)] * 5)
+    assert ran[-1] == 2
+    assert [v.status for v in verdicts] == [Status.PASS, Status.FAIL, Status.PASS, Status.PASS, Status.FAIL]

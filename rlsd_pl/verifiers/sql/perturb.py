@@ -32,9 +32,10 @@ def perturb(source: Path, target: Path, seed: int = 0, number: int = 0) -> None:
     """Write copy ``number`` of the SQLite file ``source`` to ``target``; the same one for the same seed.
 
     In every table some rows are missing and some come twice. Keys are dealt out anew among the numbers that were keys,
-    so they have gaps, and references follow them. Other values change rows, some become NULL where that is allowed,
-    some become boundary values: three times as many in each further copy. Rows are written in a random order. A row
-    that breaks a constraint stays as it was, or is left out.
+    so they have gaps, and references follow them. Other values change rows (in every second copy with other
+    frequencies, so that the most frequent is another one), some become NULL where that is allowed, some become
+    boundary values: three times as many in each further copy. Rows are written in a random order. A row that breaks a
+    constraint stays as it was, or is left out.
     """
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -59,6 +60,7 @@ class _Copy:
         self.database, self.seed = database, seed
         self.boundary_share = min(1.0, 3**number * _BOUNDARY_SHARE)
         self.lost_share, self.doubled_share = _LOST_AND_DOUBLED[number % 2]
+        self.redrawn = number % 2 == 1
         self.tables = describe(database)
         self.order = parents_first(self.tables)
         self.numbers = self._renumbered()
@@ -80,7 +82,7 @@ class _Copy:
             return
         own = [reference for reference in table.references if reference.parent == table.name]
         kept = originals if complete else self._kept(originals, own, chance)
-        changed = _changed(kept, table, chance, self.boundary_share)
+        changed = _changed(kept, table, chance, self.boundary_share, self.redrawn)
         # second choice: only the unique values change rows, which as a whole no constraint can refuse
         others = [_mixed(row, original, table.unique) for row, original in zip(changed, kept, strict=True)]
         written = [r for v in zip(changed, others, kept, strict=True) for r in self._insert_first(table, v, chance)]
@@ -174,8 +176,10 @@ class _Copy:
         return [value for (value,) in rows]
 
 
-def _changed(originals: list[Row], table: TableSchema, chance: random.Random, boundary_share: float) -> list[Row]:
-    """Rows with other values in all columns that are in no key."""
+def _changed(
+    originals: list[Row], table: TableSchema, chance: random.Random, boundary_share: float, redrawn: bool
+) -> list[Row]:
+    """Rows with other values in all columns that are in no key: dealt out anew, or redrawn with other frequencies."""
     rows = [list(row) for row in originals]
     own = {column for r in table.references if r.parent == table.name for column in r.columns}
     movable = frozenset(range(len(table.columns))) - table.bound - own  # a hierarchy keeps its form
@@ -183,6 +187,9 @@ def _changed(originals: list[Row], table: TableSchema, chance: random.Random, bo
     alone = movable.difference(*together)
     for block in [*dict.fromkeys(together), *((column,) for column in sorted(alone))]:
         values = [_values(row, block) for row in rows]
+        if redrawn and table.unique.isdisjoint(block):
+            distinct = list(dict.fromkeys(values))
+            values = chance.choices(distinct, [chance.random() for _ in distinct], k=len(rows))
         chance.shuffle(values)
         for row, new in zip(rows, values, strict=True):
             for column, value in zip(block, new, strict=True):

@@ -96,12 +96,16 @@ class SQLVerifier(Verifier):
         """One verdict for each text; ``metrics`` hold ``sandbox_level`` and, where it ran, ``databases``."""
         self._prepare(problems)
         found = [self.rule.extract(text) for text in texts]
-        jobs = [self._judge(answer, problem) for answer, problem in zip(found, problems, strict=True)]
+        keys = [(answer, _identity(problem)) for answer, problem in zip(found, problems, strict=True)]
+        different = dict(zip(keys, problems, strict=True))  # equal queries run once
+        jobs = [guarded(self._judge(answer, problem)) for (answer, _), problem in different.items()]
+        judged = dict(zip(different, run_jobs(jobs, self.sandbox, self.concurrency), strict=True))
         level = {"sandbox_level": float(self.sandbox.level)}
-        verdicts = run_jobs(map(guarded, jobs), self.sandbox, self.concurrency)
         return [
-            replace(verdict, metrics={**level, **verdict.metrics}, answer=answer.answer and answer.answer.strip())
-            for verdict, answer in zip(verdicts, found, strict=True)
+            replace(
+                judged[key], metrics={**level, **judged[key].metrics}, answer=key[0].answer and key[0].answer.strip()
+            )
+            for key in keys
         ]
 
     def check(self, problem: Problem) -> str | None:
@@ -120,10 +124,11 @@ class SQLVerifier(Verifier):
         self._copies.delete()
 
     def _prepare(self, problems: Sequence[Problem]) -> None:
-        """Run the references that were not run yet."""
+        """Run the references that were not run yet, without a limit for all of them together."""
         new = {_identity(problem): problem for problem in problems}
         new = {key: problem for key, problem in new.items() if key not in self._references}
-        results = run_jobs([self._run_reference(problem) for problem in new.values()], self.sandbox, self.concurrency)
+        patient = replace(self.sandbox, limits=replace(self.sandbox.limits, batch_seconds=math.inf))
+        results = run_jobs([self._run_reference(problem) for problem in new.values()], patient, self.concurrency)
         self._references.update(zip(new, results, strict=True))
 
     def _run_reference(self, problem: Problem) -> Job[Reference | str]:
