@@ -252,10 +252,11 @@ def test_mistakes_in_data_are_told_before_training(content, flags, said, capsys,
 def test_a_folder_that_holds_a_run_is_refused(capsys, tmp_path, tiny_model):
     from rlsd_pl.commands.cli import build as build_parts
 
-    (tmp_path / "hf").mkdir()
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "iteration-000001.ckpt").touch()
     said = fails(capsys, build_parts, ["--run_dir", str(tmp_path), "--model", str(tiny_model)])
     assert "already holds a run" in said
-    assert "Set --run_dir to another folder" in said
+    assert "--resume" in said
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlsd_pl.commands.cli import fit
+from rlsd_pl.commands.evaluate import evaluate
 from rlsd_pl.commands.runs import CHECKPOINT_VARIABLE, RUN_DIR_VARIABLE, is_finished, newest_checkpoint, read_history
 from rlsd_pl.persistence import iterations
 from rlsd_pl.persistence.checkpoints import damage, saved
@@ -199,6 +200,8 @@ def test_what_makes_another_run_is_refused_and_leaves_the_run_as_it_was(lab_run,
         ("--trainer.max_epochs", "1"): "max_epochs=1 for a run with 3 finished iterations",
     }.items():
         assert words in " ".join(refused(["--resume", str(folder), *flags], capsys).split()), flags
+    allowed = ["--resume_changes", "allow", "--trainer.max_epochs", "4", "--model.lora.r", "4"]
+    assert "does not fit the model" in refused(["--resume", str(folder), *allowed], capsys)
     record = json.loads((folder / "data.json").read_text())
     record["train"]["blake2b"] = "0" * 32
     (folder / "data.json").write_text(json.dumps(record))
@@ -233,6 +236,26 @@ def test_a_damaged_checkpoint_costs_an_iteration_and_not_the_run(lab_run, tmp_pa
     assert read_history(folder)["rollout/reward"] == read_history(lab_run)["rollout/reward"]
     assert damage(newest_checkpoint(folder)) is None
     assert newest_checkpoint(folder).name == "iteration-000003.ckpt"
+
+
+class Payload:
+    def __reduce__(self):
+        return os.mkdir, (os.environ["PAYLOAD"],)
+
+
+def test_the_run_folder_of_somebody_else_cannot_run_code(lab_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PAYLOAD", str(tmp_path / "owned"))
+    folder = copied(lab_run, tmp_path / "run")
+    for checkpoint in saved(folder / "checkpoints"):
+        torch.save({"state_dict": Payload()}, checkpoint)
+        remove(checkpoint.with_name(f"{checkpoint.name}.sha256"))
+    words = "holds more than tensors and plain values"
+    assert words in refused(["--resume", str(folder), "--trainer.max_epochs", "4"], capsys)
+    with pytest.raises(SystemExit) as left:
+        evaluate(["--checkpoint", str(folder)])
+    assert left.value.code == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "owned").exists()
 
 
 def test_a_new_learning_rate_reaches_the_optimizer_of_a_resumed_run(lab_run, tmp_path):

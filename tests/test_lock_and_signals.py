@@ -165,6 +165,7 @@ def test_a_signal_during_a_commit_waits_for_its_end(tmp_path, monkeypatch, envir
     assert not list(tmp_path.glob("hpc_ckpt*"))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_that_is_lost_in_a_destructor_still_ends_the_run(tmp_path):
     class Lost:
         def __del__(self):

@@ -36,6 +36,7 @@ from rlsd_pl.engines import Engine
 from rlsd_pl.errors import SetupError, UserCodeError
 from rlsd_pl.module import PolicyModule
 from rlsd_pl.objectives import Objective
+from rlsd_pl.persistence.checkpoints import CheckpointError
 from rlsd_pl.persistence.iterations import IterationCheckpoint
 from rlsd_pl.persistence.stop import StopOnSignal, Stopped, kill_launched
 from rlsd_pl.persistence.storage import write_text
@@ -213,8 +214,13 @@ def _train(cli: FitCLI) -> None:
             show_resolved(cli.config, cli.composition, cli.model)
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.run.checkpoint, weights_only=True)
         finish(cli.run, cli.trainer)
-    except (SetupError, UserCodeError) as error:
+    except (SetupError, UserCodeError, CheckpointError) as error:
         give_up(error)
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        reasons = [line.strip() for line in str(error).splitlines()[1:3]]
+        give_up(CheckpointError(f"{cli.run.checkpoint} does not fit the model. {' '.join(reasons)}"))
     except Stopped:
         kill_launched(cli.trainer)
         raise

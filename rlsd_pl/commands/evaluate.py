@@ -18,6 +18,7 @@ from rlsd_pl.commands.parser import give_up
 from rlsd_pl.commands.presets import compose_over, expand
 from rlsd_pl.commands.runs import CONFIG_FILE, newest_checkpoint, newest_run, take_option
 from rlsd_pl.distributed import global_sum
+from rlsd_pl.persistence.checkpoint_io import DurableCheckpointIO
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -93,13 +94,15 @@ class EvaluateCLI(PartsCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A Trainer that writes nothing."""
-        return super().instantiate_trainer(
+        trainer = super().instantiate_trainer(
             logger=False,
             callbacks=[],
             enable_checkpointing=False,
             enable_progress_bar=False,
             **kwargs,
         )
+        trainer.strategy.checkpoint_io = DurableCheckpointIO()
+        return trainer
 
 
 def evaluate(argv: Sequence[str]) -> Result:

@@ -42,6 +42,7 @@ PAGES = {
             ("--seed_everything 1", "the seed of problems, sampling and initialisation"),
             ("--run_dir FOLDER", "where the run writes; default runs/TIME-OBJECTIVE-TASK"),
             ("--resume FOLDER", "go on with a run after its last finished iteration; 'last' for the newest one"),
+            ("--resume_changes allow", "also under settings or data that make another run of it"),
         ],
     ),
     "evaluate": Page(

@@ -11,15 +11,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from rlsd_pl.commands.fingerprint import differences, fingerprint, record
+from rlsd_pl.commands.parser import DEBUG_VARIABLE
 from rlsd_pl.commands.runs import RunFolder, is_first_process
 from rlsd_pl.persistence.checkpoints import iteration_of, saved
 from rlsd_pl.persistence.records import cut_back, write_finished
 from rlsd_pl.persistence.stop import Stopped
 from rlsd_pl.persistence.storage import STORAGE_STATUS, StorageError, concerns
 from rlsd_pl.tasks.base import Task
-
-DEBUG_VARIABLE = "RLSD_PL_DEBUG"
-"""Set to 1, errors that have a message of their own come with their traceback instead."""
 
 
 class RunStart(Callback):

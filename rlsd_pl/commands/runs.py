@@ -6,7 +6,7 @@ import csv
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +58,7 @@ class RunFolder:
     checkpoint: Path | None = None
     started: bool = False
     _lock: RunLock | None = None
+    _created: Sequence[Path] = ()
 
     @classmethod
     def from_arguments(cls, argv: list[str], presets: Mapping[str, str]) -> tuple[list[str], RunFolder]:
@@ -105,6 +106,7 @@ class RunFolder:
             self.checkpoint = (Path(chosen) if chosen else newest_checkpoint(self.path)) if self.resumed else None
             return
         check_temporary()
+        self._created = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         check_writable(self.path)
         self._lock = RunLock(self.path)
         if self._lock.left_by is not None:
@@ -143,10 +145,8 @@ class RunFolder:
             if not self.resumed and not self.started:
                 self._clear()
             self._lock.release()
-            if not self.resumed and not any(self.path.iterdir()):
-                self.path.rmdir()
-                if self.path.parent == RUNS:
-                    RUNS.rmdir()  # fails, and stays, where it holds other runs
+            for folder in [] if self.started else self._created:
+                folder.rmdir()
         self._lock = None
 
 

@@ -42,7 +42,12 @@ class DurableCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
         """Tensors and plain values only, whatever ``weights_only`` says: a checkpoint may be somebody else's."""
-        return torch.load(path, map_location=map_location, weights_only=True)
+        try:
+            return torch.load(path, map_location=map_location, weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise CheckpointError(f"{path} holds more than tensors and plain values; it is not loaded.") from error
+        except (RuntimeError, EOFError) as error:
+            raise CheckpointError(f"{path} is no whole checkpoint: {str(error).splitlines()[0]}") from error
 
     def remove_checkpoint(self, path: Any) -> None:
         remove(Path(path))
