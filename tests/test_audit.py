@@ -15,8 +15,8 @@ import torch
 from callbacks.rollout_log import records
 from rlsd_pl.commands.audit import Judged, audit, border, chosen
 from rlsd_pl.types import Completion, Problem, Rollout, Status, Verdict
+from rlsd_pl.verifiers import MathVerifier
 from rlsd_pl.verifiers.extraction import HashLine
-from rlsd_pl.verifiers.math import MathVerifier
 
 REPOSITORY = Path(__file__).parents[1]
 DATA = REPOSITORY / "../shared/data"

@@ -27,7 +27,7 @@ from tests.worlds import LetterVerifier, SumTask
 
 def test_a_verifier_learns_from_the_policy_what_ends_a_turn(policy):
     verifier = MathVerifier()
-    Sampler(policy, TransformersEngine(), verifier)
+    Sampler(policy=policy, engine=TransformersEngine(), verifier=verifier)
     assert verifier.rule.end_of_turn == ("<|end|>",)  # of the tiny model's tokenizer
     assert verifier.verify([r"\boxed{1}<|end|>\boxed{2}"], [Problem("p", [], answer="1")])[0].status is Status.PASS
 

@@ -8,6 +8,7 @@ from lightning.pytorch import Trainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from rlsd_pl.callbacks import RolloutMetrics
 from rlsd_pl.distributed import FSDP2Strategy
 from rlsd_pl.engines import ScriptedEngine
 from rlsd_pl.objectives import OPSD, RLSD
@@ -32,6 +33,7 @@ def main(model: str, strategy: str, devices: int, out: str) -> None:
                 "devices": devices,
                 "strategy": FSDP2Strategy() if strategy == "fsdp" else strategy,
                 "gradient_clip_val": 0.5,
+                "callbacks": [RolloutMetrics()],
             }
         )
         trainer.fit(trained, data(engine=ScriptedEngine(say), max_completion_tokens=24, micro_batch_size=3))

@@ -119,13 +119,15 @@ def test_killed_programs_and_queries_lose_no_verdict(tmp_path: Path) -> None:
         connection.commit()
     code, sql = CodeVerifier(concurrency=2), SQLVerifier(concurrency=2)
     query = Problem("q", [], answer="SELECT a FROM t ORDER BY a", metadata={"database": str(tmp_path / "t.sqlite")})
-    programs = [f"```python\ndef add(a, b): return a + b - {n % 2}\n```" for n in range(30)]
-    queries = [f"```sql\nSELECT a FROM t WHERE a > {n % 2 - 1} ORDER BY a\n```" for n in range(30)]
+    # All different, because equal ones run once.
+    programs = [f"```python\ndef add(a, b): return a + b - {n % 2}  # {n}\n```" for n in range(30)]
+    wheres = ["", "WHERE a > 0"]
+    queries = [f"```sql\nSELECT a FROM t {wheres[n % 2]} ORDER BY a -- {n}\n```" for n in range(30)]
     assert sql.check(query) is None
     # Fewer than would turn a run into an error, should they all hit the same one.
     with killing(pause=0.1, share=0.2, at_most=4) as killed:
         judged = code.verify(programs, [ADD] * 30) + sql.verify(queries, [query] * 30)
-    assert [verdict.reward for verdict in judged] == [1.0, 0.0] * 30, [v.detail for v in judged]
+    assert [verdict.reward for verdict in judged] == [1.0, 0.0] * 30, {v.detail for v in judged}
     assert killed
     sql.close()
 

@@ -56,6 +56,8 @@ class CodeVerifier(Verifier):
         partial_credit: reward the share of tests passed.
     """
 
+    metric_names = ("sandbox_level", "tests_passed")
+
     def __init__(
         self,
         rule: ExtractionRule | None = None,
@@ -69,7 +71,6 @@ class CodeVerifier(Verifier):
         self.sandbox = open_sandbox(minimum_level, limits)
         self.concurrency = concurrency or os.cpu_count() or 1
         self.partial_credit = partial_credit
-        self.metric_names = ("sandbox_level", *(["tests_passed"] if partial_credit else []))
 
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         """One verdict for each text, with the program as ``answer``; ``sandbox_level`` says how it was isolated."""
@@ -99,8 +100,10 @@ class CodeVerifier(Verifier):
         return [self._measured(judged[each] if isinstance(each, Submission) else each) for each in submissions]
 
     def _measured(self, verdict: Verdict) -> Verdict:
-        values = (float(self.sandbox.level), verdict.reward)
-        return replace(verdict, metrics=dict(zip(self.metric_names, values, strict=False)))
+        metrics = {"sandbox_level": float(self.sandbox.level)}
+        if self.partial_credit:
+            metrics["tests_passed"] = verdict.reward
+        return replace(verdict, metrics=metrics)
 
     def _judge(self, submission: Submission) -> Job[Verdict]:
         if isinstance(submission.task, FunctionTask):
