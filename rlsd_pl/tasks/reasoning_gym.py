@@ -56,11 +56,9 @@ class ReasoningGymTask(Task):
         self.items = _create(dataset, {**self.config, "seed": seed, "size": items})
 
     def size(self, split: Split) -> int | None:
-        """See :meth:`Task.size`."""
         return self.val_size if split == "val" else None
 
     def problem(self, split: Split, index: int) -> Problem:
-        """See :meth:`Task.problem`."""
         size = self.size(split)
         if index < 0 or (size is not None and index >= size):
             raise IndexError(f"Got index {index} of {size} {split} problems.")

@@ -89,11 +89,9 @@ class TableTask(Task):
             self.index = self._without_overlap()
 
     def size(self, split: Split) -> int:
-        """See :meth:`Task.size`."""
         return len(self.index[split])
 
     def problem(self, split: Split, index: int) -> Problem:
-        """See :meth:`Task.problem`."""
         row = self.row(split, index)
         messages: list[Message] = [{"role": "user", "content": text_of(self.prompt.value(row, self.folder))}]
         if self.system_prompt:

@@ -54,7 +54,6 @@ class ReasoningGymVerifier(Verifier):
         return [refusal(answer) or judged[i] for i, answer in enumerate(found)]
 
     def check(self, problem: Problem) -> str | None:
-        """See :meth:`check_all`."""
         return self.check_all([problem])[0]
 
     def check_all(self, problems: Sequence[Problem]) -> list[str | None]:

@@ -41,12 +41,11 @@ class SolverSource(Source):
         self._pool = WorkerPool("rlsd_pl.commands.privileged.solver.handle", workers=1, limits=limits)
 
     def propose(self, chats: Sequence[Sequence[Message]], seed: int) -> list[list[str]]:
-        """See :meth:`Source.propose`. The last message is the problem."""
+        """The last message is the problem."""
         texts = [str(chat[-1]["content"]).removesuffix(self.instruction) for chat in chats]
         return [self._written(reply) for reply in self._pool.map([{"text": text} for text in texts])]
 
     def close(self) -> None:
-        """See :meth:`Source.close`."""
         self._pool.close()
 
     def _written(self, reply: Reply) -> list[str]:

@@ -47,7 +47,7 @@ class EngineSource(Source):
         self.policy, self.engine, self.sampling = policy, engine, sampling
 
     def propose(self, chats: Sequence[Sequence[Message]], seed: int) -> list[list[str]]:
-        """See :meth:`Source.propose`. Completions that the token limit cut are left out."""
+        """Completions that the token limit cut are left out."""
         prompts = [self.policy.encode(chat) for chat in chats]
         groups = self.engine.generate(self.policy, prompts, self.sampling, seed)
         return [[c.text for c in group if not c.truncated] for group in groups]
@@ -84,9 +84,7 @@ class EndpointSource(Source):
         self.concurrency, self.pause = concurrency, pause
 
     def propose(self, chats: Sequence[Sequence[Message]], seed: int) -> list[list[str]]:
-        """See :meth:`Source.propose`.
-
-        Raises:
+        """Raises:
             EndpointError: if the service refuses, or keeps failing.
         """
         with ThreadPoolExecutor(self.concurrency) as threads:
