@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
+from typing import Any
 
 _log = logging.getLogger(__name__)
+
+MOST = 1 << 50
+"""Largest limit of anything but a batch's time: a pebibyte, or more seconds than anybody waits."""
+
+
+def check_limits(limits: Any) -> None:
+    """Raise a ValueError for a limit that is not above 0, no number, or beyond sense; ``batch_seconds`` may be inf."""
+    for field in fields(limits):
+        value = getattr(limits, field.name)
+        endless = field.name == "batch_seconds" and value == math.inf
+        if not (0 < value <= MOST or endless):
+            raise ValueError(f"Got limits.{field.name}={value}; expected a number above 0 and at most {MOST}.")
 
 
 @dataclass

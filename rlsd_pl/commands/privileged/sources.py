@@ -85,7 +85,7 @@ class EndpointSource(Source):
 
     def propose(self, chats: Sequence[Sequence[Message]], seed: int) -> list[list[str]]:
         """Raises:
-            EndpointError: if the service refuses, or keeps failing.
+        EndpointError: if the service refuses, or keeps failing.
         """
         with ThreadPoolExecutor(self.concurrency) as threads:
             return list(threads.map(lambda chat: self._ask(chat, seed), chats))

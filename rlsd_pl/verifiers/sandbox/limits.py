@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+
+from rlsd_pl.verifiers.budget import check_limits
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,7 @@ class Limits:
     batch_seconds: float = 20.0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if getattr(self, field.name) <= 0:
-                raise ValueError(f"Limits.{field.name} is {getattr(self, field.name)}, expected more than 0")
+        check_limits(self)
 
     def short(self) -> ShortLimits:
         """The limits of a first attempt in a batch that has lost too much."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO, Any
 
+from rlsd_pl.verifiers.budget import check_limits
 from rlsd_pl.verifiers.workers.worker import END_SERVING, GO_ON
 
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
@@ -63,6 +64,9 @@ class WorkerLimits:
     jobs_per_worker: int = 1000
     start_seconds: float = 60.0
     batch_seconds: float = 40.0
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
     @property
     def short_seconds(self) -> float:
