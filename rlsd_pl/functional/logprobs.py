@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -109,7 +109,8 @@ def _score_chunk(
 
 
 def _checkpointed(score: Callable[..., TokenScores], *chunk: Tensor | None) -> TokenScores:
-    return cast(TokenScores, checkpoint(score, *chunk, use_reentrant=False))
+    # Typed in some versions of torch only.
+    return checkpoint(score, *chunk, use_reentrant=False)  # pyright: ignore
 
 
 def _tempered_logits(head: Head, hidden: Tensor, temperature: float) -> Tensor:
