@@ -323,5 +323,5 @@ def test_self_test_notices_an_open_door(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_limits_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="wall_seconds is 0"):
+    with pytest.raises(ValueError, match="wall_seconds=0"):
         Limits(wall_seconds=0)
