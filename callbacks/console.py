@@ -132,7 +132,7 @@ class ConsoleReport(ProgressBar):
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith("val/")}
         evaluated = trainer.current_epoch + 1 if trainer.fit_loop.epoch_loop._should_check_val_epoch() else 0
         if evaluated:
-            metrics |= {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+            metrics |= pl_module.evaluation.measured
         self._line({**metrics, **self._data(trainer).latest_metrics, "iteration": float(trainer.current_epoch + 1)})
 
     def _line(self, metrics: dict[str, float]) -> None:
@@ -154,7 +154,8 @@ class ConsoleReport(ProgressBar):
         after = {
             key: series[trainer.current_epoch] for key, series in logged.items() if trainer.current_epoch in series
         }
-        after |= {k: float(v) for k, v in trainer.callback_metrics.items()}
+        after |= {k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith("val/")}
+        after |= pl_module.evaluation.measured
         table = Table("held-out", "before", "after", box=None, title_justify="left")
         for key in sorted({*self.before, *after}, key=_rank):
             if key.startswith(SUMMARY):

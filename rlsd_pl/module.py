@@ -205,10 +205,13 @@ class PolicyModule(LightningModule):
             torch.save(kept, path)
         return path
 
+    def on_train_epoch_start(self) -> None:
+        """Log the learning rate of the updates that follow; a scheduler changes it before the iteration ends."""
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+
     def on_train_epoch_end(self) -> None:
         """Close the iteration: refresh the teacher."""
         self.teacher.after_iteration(self.policy, self.current_epoch)
-        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     # --- evaluation --------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from rlsd_pl.commands.presets import CONFIGS
 from rlsd_pl.commands.runs import read_history
 from rlsd_pl.lab.pretrain import ModelSize, build_model
 from rlsd_pl.lab.tokenizer import build_tokenizer
+from rlsd_pl.types import Problem, Status, Verdict
+from rlsd_pl.verifiers.base import Verifier
 
 SMALL = [
     *("--num_threads", "1", "--data.max_completion_tokens", "8", "--data.val_problems", "4"),
@@ -107,3 +110,27 @@ def test_a_folder_without_a_finished_iteration_is_refused(tmp_path: Path) -> Non
     (tmp_path / "config.yaml").write_text("trainer: {}")
     with pytest.raises(ValueError, match="no run with a finished iteration"):
         Subject.from_arguments(str(tmp_path), [])
+
+
+class FailingVerifier(Verifier):
+    """Never gets anywhere."""
+
+    def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
+        return [Verdict(0.0, Status.ERROR, "no network") for _ in texts]
+
+
+def test_where_nothing_could_be_judged_no_accuracy_is_shown(
+    lab_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    argv = ["--checkpoint", str(lab_model), "--verifier", "tests.test_evaluate.FailingVerifier", *SMALL]
+    result = evaluate([*argv, "--data.max_error_share", "1", "--output", str(tmp_path / "out.json")])
+    assert result.metrics["greedy_status_error"] == result.metrics["status_error"] == 1.0
+    shown = capsys.readouterr().out
+    assert "The verifier failed on every greedy completion" in shown
+    for name in ("greedy accuracy ", "avg@", "pass@", "maj@", "nan"):
+        assert name not in shown
+    assert not [key for key in result.metrics if "accuracy" in key or "_at_" in key]
+    with pytest.raises(SystemExit) as left:
+        evaluate(argv)
+    assert left.value.code == 2
+    assert "The verifier failed on 4 of 4 completions (allowed: 5%). First: 'no network'." in capsys.readouterr().err

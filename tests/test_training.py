@@ -322,3 +322,19 @@ def test_a_chat_template_that_cannot_show_a_context_is_found_before_training(tin
     with pytest.raises(SetupError, match=r"leaves out the system turn|cannot be used"):
         Trainer(**TRAINER).fit(trained, rollouts)
     assert rollouts.latest is None
+
+
+def test_the_logged_learning_rate_is_that_of_the_iterations_updates(tiny_model):
+    class Logged(Callback):
+        rates: list[float] = []
+
+        def on_train_epoch_end(self, trainer, pl_module):
+            self.rates.append(trainer.callback_metrics["train/lr"].item())
+
+    def halve(optimizer):
+        return torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
+
+    trained = module(tiny_model, RLVR(), lr_scheduler=halve)
+    logged = Logged()
+    Trainer(**{**TRAINER, "max_epochs": 3, "callbacks": [logged]}).fit(trained, data(updates_per_rollout=2))
+    assert logged.rates == [1.0, 0.5, 0.25]

@@ -203,8 +203,9 @@ def test_a_run_on_a_verifier_that_always_fails_goes_through_where_that_is_allowe
     trainer = {"limit_val_batches": 1.0, "num_sanity_val_steps": -1, "max_epochs": 1}
     trained = train(tiny_model, RLVR(), verifier=failing, max_error_share=1.0, trainer=trainer)
     measured = trained.trainer.callback_metrics
-    assert measured["val/status_error"] == 1.0
-    assert "val/reward" not in measured
+    assert measured["val/status_error"] == measured["val/greedy_status_error"] == 1.0
+    assert not [key for key in measured if key.startswith("val/") and ("accuracy" in key or "_at_" in key)]
+    assert not {"val/reward", "rollout/reward"} & measured.keys()
 
 
 def test_a_run_stops_on_a_verdict_that_is_none(tiny_model):

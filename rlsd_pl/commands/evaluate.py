@@ -156,6 +156,8 @@ def _report(result: Result, output: Path | None) -> None:
     for name, value in result.rows():
         table.add_row(name, f"{value:.3f}")
     console.print(table)
+    if "greedy_accuracy" not in result.metrics:
+        console.print("The verifier failed on every greedy completion, so there is no greedy accuracy.")
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(asdict(result), indent=2) + "\n")

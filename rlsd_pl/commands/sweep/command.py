@@ -149,7 +149,7 @@ def _notes(grid: Grid, finished: dict[str, list[FinishedRun]]) -> list[str]:
         f"Mean over seeds ± half-width of its 95 % t-interval, after iteration {', '.join(map(str, lengths))}.",
         f"Flags of fit: {' '.join(grid.flags) or '(none)'}.",
     ]
-    if any("val/greedy_accuracy" not in _evaluated_at_end(run) for runs in finished.values() for run in runs):
+    if any("val/length" not in _evaluated_at_end(run) for runs in finished.values() for run in runs):
         notes.append(
             "Blank: no evaluation after the last iteration; let --trainer.check_val_every_n_epoch divide "
             "--trainer.max_epochs."
