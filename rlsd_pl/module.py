@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rlsd_pl.contexts import Context
 from rlsd_pl.distributed import shard
+from rlsd_pl.errors import UserCodeError
 from rlsd_pl.evaluation import Evaluation
 from rlsd_pl.functional import masked_mean
 from rlsd_pl.models import Dtype, LoRA, load_config, load_tokenizer, max_positions
@@ -22,7 +23,7 @@ from rlsd_pl.objectives import Objective
 from rlsd_pl.optimizers import check_optimizer
 from rlsd_pl.policy import Policy, TeacherStates, encode_chat
 from rlsd_pl.teachers import FrozenTeacher, Teacher
-from rlsd_pl.types import Message, MicroBatch, RolloutBatch, Signal, ValidationBatch
+from rlsd_pl.types import Message, MicroBatch, RolloutBatch, Signal, TokenLoss, TokenScores, ValidationBatch
 
 log = logging.getLogger(__name__)
 
@@ -150,11 +151,22 @@ class PolicyModule(LightningModule):
             teacher=self._teacher_states(batch),
             entropy_gradient=needs.entropy_gradient,
         )
-        token_loss = self.objective.loss(batch, scores)
+        token_loss = self._token_loss(batch, scores)
         loss = self.objective.reduction(token_loss.loss, batch.loss_mask, micro.loss_count)
         self._log_tokens({"loss": token_loss.loss.detach(), **token_loss.diagnostics}, batch.loss_mask)
         # Lightning divides by the accumulated batches, and processes are averaged; the count has covered both already.
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def _token_loss(self, batch: RolloutBatch, scores: TokenScores) -> TokenLoss:
+        """The objective's loss, its shape checked."""
+        returned = self.objective.loss(batch, scores)
+        if not isinstance(returned, TokenLoss) or returned.loss.shape != batch.loss_mask.shape:
+            got = f"shape {tuple(returned.loss.shape)}" if isinstance(returned, TokenLoss) else type(returned).__name__
+            raise UserCodeError(
+                f"{type(self.objective).__name__}.loss returned {got}; expected a TokenLoss whose loss has shape "
+                f"{tuple(batch.loss_mask.shape)}, that is [B, T]."
+            )
+        return returned
 
     def _teacher_states(self, batch: RolloutBatch) -> TeacherStates | None:
         if batch.distillation is None:

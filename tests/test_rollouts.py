@@ -13,6 +13,7 @@ import torch
 
 from rlsd_pl.contexts import AnswerContext, Context, SolutionContext
 from rlsd_pl.engines import Engine, ScriptedEngine, TransformersEngine
+from rlsd_pl.errors import UserCodeError
 from rlsd_pl.objectives import RLSD, RLVR, Constant, MaskTruncated, Objective, SoftPenalty, ZeroReward
 from rlsd_pl.policy import Policy
 from rlsd_pl.rollout.collector import RolloutCollector
@@ -311,7 +312,7 @@ def test_credit_of_a_wrong_shape_is_refused_with_the_objectives_name(policy, fie
             return Credit(**{"token_advantages": None, field: torch.zeros(3, 4, 5)})
 
     with pytest.raises(
-        ValueError, match=rf"Misshapen\.credit returned {field} of shape \(3, 4, 5\).*{re.escape(shape)}"
+        UserCodeError, match=rf"Misshapen\.credit returned {field} of shape \(3, 4, 5\).*{re.escape(shape)}"
     ):
         make(policy, Misshapen()).collect(PROBLEMS, 0, 0)
 

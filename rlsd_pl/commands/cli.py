@@ -23,9 +23,9 @@ from lightning.pytorch.cli import (
 )
 from lightning.pytorch.loggers import Logger
 
-from rlsd_pl.commands.lifecycle import RunStart, finish, hold_data, reported
+from rlsd_pl.commands.lifecycle import RunStart, finish, hold_data, how_to_go_on, reported
 from rlsd_pl.commands.memory import release_memory, with_smaller_batches
-from rlsd_pl.commands.parser import MODE, Parser, give_up
+from rlsd_pl.commands.parser import MODE, Parser, give_up, mistakes_told
 from rlsd_pl.commands.presets import Composition, chosen_presets, compose, compose_resumed
 from rlsd_pl.commands.resolved import show_resolved
 from rlsd_pl.commands.resume import Change, ConfigHistory, changes, refuse_another_run, resumed_callbacks
@@ -33,13 +33,13 @@ from rlsd_pl.commands.runs import CONFIG_FILE, RunFolder
 from rlsd_pl.contexts import Context
 from rlsd_pl.datamodule import RolloutDataModule
 from rlsd_pl.engines import Engine
-from rlsd_pl.errors import SetupError, UserCodeError
+from rlsd_pl.errors import SetupError, UserCodeError, in_user_code
 from rlsd_pl.module import PolicyModule
 from rlsd_pl.objectives import Objective
 from rlsd_pl.persistence.checkpoints import CheckpointError
 from rlsd_pl.persistence.iterations import IterationCheckpoint
 from rlsd_pl.persistence.stop import StopOnSignal, Stopped, kill_launched
-from rlsd_pl.persistence.storage import write_text
+from rlsd_pl.persistence.storage import concerns, write_text
 from rlsd_pl.tasks.base import Task
 from rlsd_pl.teachers import Teacher
 from rlsd_pl.trainer import LOOP, SHOWN, WRITTEN, run_loggers, with_required
@@ -177,7 +177,7 @@ class FitCLI(PartsCLI):
 def build(argv: Sequence[str], stop: StopOnSignal | None = None) -> FitCLI:
     """Parse the arguments of ``fit`` and build all parts; exits with a few lines on a mistake."""
     quiet_libraries()
-    try:
+    with mistakes_told():
         given, run = RunFolder.from_arguments(list(argv), chosen_presets(argv))
         composition = compose_resumed(run.path / CONFIG_FILE, given) if run.resumed else compose(given)
         with reported(run):
@@ -188,8 +188,6 @@ def build(argv: Sequence[str], stop: StopOnSignal | None = None) -> FitCLI:
                 run.release()
                 raise
         return cli
-    except Exception as error:  # whatever a part raises while it is made, a user's own included
-        give_up(error)
 
 
 def fit(argv: Sequence[str] | None = None) -> FitCLI:
@@ -215,15 +213,27 @@ def _train(cli: FitCLI) -> None:
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.run.checkpoint, weights_only=True)
         finish(cli.run, cli.trainer)
     except (SetupError, UserCodeError, CheckpointError) as error:
-        give_up(error)
-    except RuntimeError as error:
-        if "loading state_dict" not in str(error):
-            raise
-        reasons = [line.strip() for line in str(error).splitlines()[1:3]]
-        give_up(CheckpointError(f"{cli.run.checkpoint} does not fit the model. {' '.join(reasons)}"))
+        give_up(error, how_to_go_on(cli.run))
     except Stopped:
         kill_launched(cli.trainer)
         raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, RuntimeError) and "loading state_dict" in str(error):
+            reasons = [line.strip() for line in str(error).splitlines()[1:3]]
+            give_up(CheckpointError(f"{cli.run.checkpoint} does not fit the model. {' '.join(reasons)}"))
+        account = _of_users_part(cli, error)
+        if account is None:
+            raise
+        give_up(account, how_to_go_on(cli.run))
+
+
+def _of_users_part(cli: FitCLI, error: BaseException) -> UserCodeError | None:
+    """The account of an error in a class of the user; ``None`` where it is this package's or is dealt with elsewhere."""
+    if isinstance(error, torch.OutOfMemoryError) or (isinstance(error, OSError) and concerns(error, cli.run.path)):
+        return None
+    module, data = cli.model, cli.datamodule
+    parts = (module.objective, module.teacher, module.context, module.contrast, data.task, data.verifier, data.engine)
+    return in_user_code(error, parts)
 
 
 def quiet_libraries() -> None:

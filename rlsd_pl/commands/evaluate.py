@@ -14,7 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from rlsd_pl.commands.cli import PartsCLI, quiet_libraries
-from rlsd_pl.commands.parser import give_up
+from rlsd_pl.commands.parser import mistakes_told
 from rlsd_pl.commands.presets import compose_over, expand
 from rlsd_pl.commands.runs import CONFIG_FILE, newest_checkpoint, newest_run, take_option
 from rlsd_pl.distributed import global_sum
@@ -108,7 +108,7 @@ class EvaluateCLI(PartsCLI):
 def evaluate(argv: Sequence[str]) -> Result:
     """Evaluate, show a table, write ``evaluation.json``; exits with one line on a mistake."""
     quiet_libraries()
-    try:
+    with mistakes_told():
         output, rest = take_option(list(argv), "output")
         checkpoint, rest = take_option(rest, "checkpoint")
         if checkpoint is None:
@@ -116,8 +116,6 @@ def evaluate(argv: Sequence[str]) -> Result:
         subject = Subject.from_arguments(checkpoint, rest)
         cli = EvaluateCLI(subject.arguments)
         result = _validate(cli, subject)
-    except Exception as error:
-        give_up(error)
     if cli.trainer.is_global_zero:
         _report(result, Path(output) if output else subject.output)
     return result

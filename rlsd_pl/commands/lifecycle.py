@@ -76,11 +76,11 @@ def reported(run: RunFolder) -> Iterator[None]:
     except BaseException as error:
         cause = _cause(error, run)
         if isinstance(cause, Stopped):
-            _say(f"Stopped by {cause}. {_how_to_go_on(run)}")
+            _say(f"Stopped by {cause}. {how_to_go_on(run)}")
             sys.exit(cause.status)
         if cause is None or os.environ.get(DEBUG_VARIABLE) == "1":
             raise
-        _say(f"[bold red]error:[/] {_escape(str(cause))} {_how_to_go_on(run)}")
+        _say(f"[bold red]error:[/] {_escape(str(cause))} {how_to_go_on(run)}")
         sys.exit(STORAGE_STATUS)
 
 
@@ -99,7 +99,8 @@ def _cause(error: BaseException, run: RunFolder) -> Stopped | StorageError | Non
     return None
 
 
-def _how_to_go_on(run: RunFolder) -> str:
+def how_to_go_on(run: RunFolder) -> str:
+    """What is saved, and the command that goes on; empty where nothing was sampled yet."""
     checkpoints = saved(run.path / "checkpoints")
     if not checkpoints:
         return "No iteration was finished; start the run again with the same command." if run.started else ""

@@ -6,7 +6,8 @@ import argparse
 import os
 import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Union, get_args, get_origin
 
@@ -18,7 +19,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from rlsd_pl.commands.help import fail
 from rlsd_pl.commands.reasons import readable, suggestion
-from rlsd_pl.errors import UserCodeError
+from rlsd_pl.errors import UserCodeError, in_user_code
 
 TAG = "tag:yaml.org,2002"
 
@@ -173,6 +174,8 @@ class Parser(LightningArgumentParser):
         """Leave with status 2; the parser of a nested class raises instead, for another type of a union may do."""
         if not self.exit_on_error:
             raise argparse.ArgumentError(None, message) from ex
+        if ex is not None and (account := in_user_code(ex)) is not None:
+            give_up(account)
         known = suggestion(message, self._option_string_actions)
         fail(f"{readable(message)}{known}\nSee --help for the options that matter, --help-all for every one.")
 
@@ -196,11 +199,30 @@ PLAIN = (ValueError, OSError, ImportError, UserCodeError, MisconfigurationExcept
 """Errors whose text says all; the type of others is part of what happened."""
 
 
-def give_up(error: Exception) -> NoReturn:
-    """Leave with status 2 and the reason in a line or two."""
+def give_up(error: Exception, then: str = "") -> NoReturn:
+    """Leave with status 2 and the reason in a line or two.
+
+    Args:
+        then: what to do when it is corrected, on a line of its own.
+    """
     if os.environ.get(DEBUG_VARIABLE) == "1":
         raise error
-    reason = readable(str(error))
+    error = in_user_code(error) or error
+    reason, then = readable(str(error)), then and f"\n{then}"
     if reason and isinstance(error, PLAIN):
-        fail(reason)
-    fail(f"{type(error).__name__}: {reason or '(no message)'}\n{DEBUG_VARIABLE}=1 shows where it comes from.")
+        fail(f"{reason}{then}")
+    fail(f"{type(error).__name__}: {reason or '(no message)'}\n{DEBUG_VARIABLE}=1 shows where it comes from.{then}")
+
+
+@contextmanager
+def mistakes_told() -> Iterator[None]:
+    """Leave as :func:`give_up` does, whatever is raised while parts are made; a user's own may call ``sys.exit``."""
+    try:
+        yield
+    except SystemExit as error:
+        account = in_user_code(error)
+        if account is None:
+            raise
+        give_up(account)
+    except Exception as error:
+        give_up(error)

@@ -46,7 +46,7 @@ class IterationLoop(_FitLoop):
         commits = [callback for callback in callbacks if isinstance(callback, IterationCheckpoint)]
         with ExitStack() as stack:
             for callback in commits:
-                stack.enter_context(explained(callback.folder))
+                stack.enter_context(explained(callback.folder, others_pass=True))
             super().on_advance_end()
             for callback in commits:
                 callback.commit(self.trainer)

@@ -51,11 +51,17 @@ def concerns(error: OSError, folder: Path) -> bool:
 
 
 @contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Turn the errors of the file system into a :class:`StorageError` about ``folder``."""
+def explained(folder: Path, others_pass: bool = False) -> Iterator[None]:
+    """Turn the errors of the file system into a :class:`StorageError` about ``folder``.
+
+    Args:
+        others_pass: leave those alone that do not :func:`concern <concerns>` it, which somebody else's code may raise.
+    """
     try:
         yield
     except OSError as error:
+        if others_pass and not concerns(error, folder):
+            raise
         raise StorageError.of(error, folder) from error
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rlsd_pl.distributed import Sums, global_sum
+from rlsd_pl.errors import UserCodeError
 from rlsd_pl.functional import zero_variance_groups
 from rlsd_pl.objectives import Objective
 from rlsd_pl.rollout.metrics import contrast_sums, credit_sums, group_sums, rollout_sums, time_sums
@@ -127,6 +128,11 @@ class RolloutCollector:
     def _credit(self, batch: RolloutBatch, iteration: int) -> Credit:
         """The objective's credit, its shapes checked."""
         credit = self.objective.credit(batch, iteration)
+        if not isinstance(credit, Credit):
+            raise UserCodeError(
+                f"{type(self.objective).__name__}.credit returned {type(credit).__name__}; expected a Credit, for "
+                "example Credit(token_advantages=...)."
+            )
         shape = tuple(batch.rollout_logprobs.shape)
         for name, value, expected in (
             ("token_advantages", credit.token_advantages, shape),
@@ -134,7 +140,7 @@ class RolloutCollector:
             ("distribution_weights", credit.distribution_weights, shape[:1]),
         ):
             if value is not None and tuple(value.shape) != expected:
-                raise ValueError(
+                raise UserCodeError(
                     f"{type(self.objective).__name__}.credit returned {name} of shape {tuple(value.shape)}; expected "
                     f"{expected}, that is {'[B, T]' if len(expected) == 2 else '[B]'}."
                 )

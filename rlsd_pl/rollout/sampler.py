@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from rlsd_pl.contexts import Context
 from rlsd_pl.engines import Engine, OnFinished, demonstrate
@@ -140,7 +141,9 @@ class Sampler:
                 submit(completions)
                 progress.add(len(completions))
 
-            return self.engine.generate(self.policy, prompts, sampling, seed, finished)
+            generated = self.engine.generate(self.policy, prompts, sampling, seed, finished)
+            _check_generated(self.engine, generated, len(prompts), sampling.completions)
+            return generated
 
         return self._verified(problems, generate)
 
@@ -173,6 +176,15 @@ class Sampler:
                 f"{self.max_error_share:.0%}). First: {failed[0].detail!r}. Correct the verifier or its data, or raise "
                 "--data.max_error_share."
             )
+
+
+def _check_generated(engine: Engine, generated: Any, prompts: int, completions: int) -> None:
+    whole = isinstance(generated, list | tuple) and len(generated) == prompts
+    if not whole or any(len(group) != completions for group in generated):
+        raise UserCodeError(
+            f"{type(engine).__name__}.generate returned {generated!r:.80} for {prompts} prompts; expected as many lists, "
+            f"each of {completions} completions."
+        )
 
 
 @dataclass

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rlsd_pl.contexts import Context
+from rlsd_pl.errors import UserCodeError
 from rlsd_pl.policy import Policy
 from rlsd_pl.rollout.sampler import student_messages, teacher_messages
 from rlsd_pl.teachers import Teacher
@@ -18,6 +19,7 @@ from rlsd_pl.types import (
     ContrastScores,
     DistillationPrompts,
     PaddedTokens,
+    Problem,
     Rollout,
     RolloutBatch,
     Signal,
@@ -104,6 +106,7 @@ class Scorer:
         places = [(group, index) for group in groups for index in range(len(group))]
         encoded, shown = [], []
         for text, (group, index) in zip(texts, places, strict=True):
+            _check_privileged(context, group[index].problem, text)
             ids = None if text is None else self._teacher_prompt(context, group, index, text)
             own = student_messages(group[index].problem, self.verifier)
             encoded.append(self.policy.encode(own) if ids is None else ids)
@@ -150,3 +153,11 @@ class Scorer:
             entropy[rows, :width] = scores.entropy.float().cpu()
         model.train(was_training)
         return TokenScores(logprobs, entropy)
+
+
+def _check_privileged(context: Context, problem: Problem, text: object) -> None:
+    if text is not None and not (isinstance(text, str) and text.strip()):
+        raise UserCodeError(
+            f"{type(context).__name__} gave {text!r:.80} as the privileged text of problem {problem.id}; expected text "
+            "that is not blank, or None where there is nothing to show."
+        )

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from rlsd_pl.commands.cli import PartsCLI, quiet_libraries
-from rlsd_pl.commands.parser import give_up
+from rlsd_pl.commands.parser import mistakes_told
 from rlsd_pl.commands.presets import expand
 from rlsd_pl.commands.privileged.build import Builder, Record
 from rlsd_pl.commands.privileged.documents import Documents
@@ -29,7 +29,7 @@ def make_privileged(argv: Sequence[str]) -> Coverage:
     """Build or go on building the table, report; exits with one line on a mistake."""
     quiet_libraries()
     options, flags = _parser().parse_known_args(list(argv))
-    try:
+    with mistakes_told():
         quiet = ["--trainer.callbacks", "[]", "--trainer.logger", "false", "--trainer.enable_checkpointing", "false"]
         cli = PartsCLI(expand(["--objective", "rlvr", *flags, *quiet]))
         task = cli.datamodule.task
@@ -40,8 +40,6 @@ def make_privileged(argv: Sequence[str]) -> Coverage:
             _attach(builder, Documents(options.documents, options.retrieved), options.limit)
         else:
             _solve(builder, cli, _source(options, cli), options)
-    except Exception as error:
-        give_up(error)
     coverage = builder.coverage()
     console = Console(highlight=False, soft_wrap=True)
     coverage.show(console)
