@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rlsd_pl.commands.privileged.build import Builder
+from rlsd_pl.commands.privileged.build import Builder, Record
 from rlsd_pl.commands.privileged.command import make_privileged
 from rlsd_pl.commands.privileged.documents import Documents
 from rlsd_pl.commands.privileged.report import stands_in
@@ -229,3 +229,20 @@ def test_an_endless_task_with_few_questions_ends(monkeypatch):
 def test_a_column_that_exists_is_refused(table, tmp_path):
     with pytest.raises(SetupError, match="set --column"):
         Builder(TableTask(str(table), val_fraction=0.3), tmp_path / "out.jsonl", "answer")
+
+
+def test_values_are_written_as_the_table_has_them(tmp_path):
+    """``json.dumps`` writes 1.5, Infinity, and \\u escapes; a line separator within a text ends no row."""
+    rest = '"a": 1.50, "big": 123456789012345678901234567890, "far": 1e999, "b": [true, null, 2.0]'
+    sources = [f'{{"q": "naïve\u2028{n}?", {rest}}}' for n in range(9)]
+    table, output = tmp_path / "table.jsonl", tmp_path / "out.jsonl"
+    table.write_text("\n".join(sources) + "\n", encoding="utf-8")
+    builder = Builder(TableTask(str(table), prompt_column="q", answer_column="a", val_fraction=0.5), output, "solution")
+    for problem, row in builder.missing():
+        builder.append(row, "so \ud800", Record(problem.id))
+    lines = output.read_text(encoding="utf-8").split("\n")[:-1]
+    ending = ', "solution": "so ?", "privileged_record": {"id": '
+    assert sorted(line.partition(ending)[0] + "}" for line in lines) == sources
+    assert len(builder.done()) == 9
+    again = TableTask(str(output), prompt_column="q", answer_column="a", val_fraction=0.5)
+    assert again.problem("train", 0).answer == "1.50"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from rlsd_pl.errors import SetupError
 from rlsd_pl.tasks import TableTask
+from rlsd_pl.tasks.values import json_text
 from rlsd_pl.types import Problem
 
 ANSWERS = {
@@ -205,3 +207,20 @@ def test_repeated_prompts_are_told(tmp_path, caplog):
     with caplog.at_level("WARNING", logger="rlsd_pl"):
         by_prompt(path)
     assert "1 of 11 train rows repeat the prompt of another row" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (datetime.timedelta(days=1), '"1 day, 0:00:00"'),
+        (decimal.Decimal("1.50"), "1.50"),
+        (float("nan"), "NaN"),
+        (float("inf"), "Infinity"),
+        (datetime.datetime(2024, 1, 5, 10), '"2024-01-05T10:00:00"'),
+        (2**70, "1180591620717411303424"),
+        ("é", '"é"'),
+    ],
+)
+def test_json_text_is_json_whatever_the_value(value, text):
+    assert json_text({"v": value}) == f'{{"v": {text}}}'
+    json.loads(text)

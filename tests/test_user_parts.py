@@ -119,7 +119,7 @@ def test_what_is_saved_is_told_and_goes_on(tmp_path, capsys):
 
 def test_the_traceback_can_be_asked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("RLSD_PL_DEBUG", "1")
-    with pytest.raises(UserCodeError, match="Leaving.loss raised SystemExit") as told:
+    with pytest.raises(UserCodeError, match=r"Leaving\.loss raised SystemExit") as told:
         fit([*LAB, "--objective", f"{__name__}.Leaving", "--run_dir", str(tmp_path / "run")])
     assert isinstance(told.value.__cause__, SystemExit)
 

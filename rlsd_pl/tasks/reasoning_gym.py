@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from rlsd_pl.errors import SetupError
 from rlsd_pl.ranges import check_count
 from rlsd_pl.tasks.base import Split, Task, unit_hash
+from rlsd_pl.tasks.values import json_text
 from rlsd_pl.types import Problem
 
 ATTEMPTS = 256
@@ -98,5 +98,5 @@ def _privileged(metadata: Mapping[str, Any]) -> dict[str, str]:
     texts = {name: value for name, value in metadata.items() if isinstance(value, str)}
     solution = next((metadata[key] for key in SOLUTION_KEYS if metadata.get(key) is not None), None)
     if solution is not None:
-        texts["solution"] = solution if isinstance(solution, str) else json.dumps(solution)
+        texts["solution"] = solution if isinstance(solution, str) else json_text(solution)
     return texts

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import date, time
+from numbers import Number
 from typing import Any
 
 from rlsd_pl.errors import SetupError
@@ -37,7 +39,9 @@ def text_of(value: Any) -> str:
         return value
     if value is None:
         return ""
-    return value.isoformat() if isinstance(value, date | time) else json_text(value)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return json_text(value) if isinstance(value, Mapping | list | tuple | bool | bytes) else str(value)
 
 
 def json_text(value: Any) -> str:
@@ -56,7 +60,9 @@ def json_text(value: Any) -> str:
         return f'"{value.isoformat()}"'
     if isinstance(value, bytes):
         raise SetupError("A column holds bytes where text is wanted. Store it as text, or name another column.")
-    return str(value)
+    if isinstance(value, float) and not isinstance(value, WrittenFloat) and not math.isfinite(value):
+        return json.dumps(value)  # NaN, Infinity
+    return str(value) if isinstance(value, Number) else json.dumps(str(value), ensure_ascii=False)
 
 
 def read_json(text: str) -> Any:

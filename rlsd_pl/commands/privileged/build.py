@@ -15,6 +15,7 @@ from rlsd_pl.commands.privileged.sources import Source
 from rlsd_pl.errors import SetupError
 from rlsd_pl.rollout.sampler import student_messages
 from rlsd_pl.tasks.base import Task
+from rlsd_pl.tasks.values import json_text
 from rlsd_pl.types import Problem, Status
 from rlsd_pl.verifiers.base import Verifier
 
@@ -52,11 +53,11 @@ class Builder:
         """The rows that are already there; a line that an interruption cut off is removed."""
         if not self.output.exists():
             return []
-        content = self.output.read_text()
+        content = self.output.read_text(encoding="utf-8")
         whole = content[: content.rfind("\n") + 1]
         if whole != content:
-            self.output.write_text(whole)
-        rows = [json.loads(line) for line in whole.splitlines()]
+            self.output.write_text(whole, encoding="utf-8")
+        rows = [json.loads(line) for line in whole.split("\n")[:-1]]
         if any(self.column not in row or RECORD not in row for row in rows):
             raise SetupError(f"{self.output} was not made with --column {self.column}; set --output to a new file.")
         return rows
@@ -67,9 +68,10 @@ class Builder:
         return ((problem, row) for problem, row in numbered_rows(self.task) if problem.id not in done)
 
     def append(self, row: Mapping[str, Any], text: str | None, record: Record) -> None:
-        """Write one row, at once."""
-        with self.output.open("a") as file:
-            file.write(json.dumps({**row, self.column: text, RECORD: vars(record)}, default=str) + "\n")
+        """Write one row, at once, every number as the table has it."""
+        # Half a surrogate pair, which a service may send, is no character; tables that hold one are refused.
+        with self.output.open("a", encoding="utf-8", errors="replace") as file:
+            file.write(json_text({**row, self.column: text, RECORD: vars(record)}) + "\n")
 
     def solve(
         self, batch: Sequence[tuple[Problem, dict[str, Any]]], source: Source, verifier: Verifier, seed: int
