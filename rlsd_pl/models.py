@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from rlsd_pl.errors import SetupError
+from rlsd_pl.hub import check_hub_id
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ def resolve(name_or_path: str) -> str:
     """Path of a model: a name of ``EMBEDDED``, an existing folder as it is, all else a hub id.
 
     Raises:
-        SetupError: for a path at which no folder with a config.json is.
+        SetupError: for a path at which no folder with a config.json is, or a hub id that leads nowhere.
     """
     if name_or_path in EMBEDDED:
         return str(files("rlsd_pl") / "lab" / EMBEDDED[name_or_path])
@@ -78,6 +79,7 @@ def resolve(name_or_path: str) -> str:
     if not path.exists():
         if not name_or_path or name_or_path.startswith((".", "/", "~")):
             raise SetupError(f"No model folder at {path}. Set --model to a folder with config.json, or a hub id.")
+        check_hub_id(name_or_path)
         return name_or_path
     if not (path / "config.json").is_file():
         raise SetupError(

@@ -157,7 +157,7 @@ def test_a_missing_folder_is_named(path):
 def test_a_file_and_an_unknown_hub_id_are_refused(tmp_path):
     (tmp_path / "model.bin").write_text("x")
     assert "is no model folder" in refused(lambda: resolve(str(tmp_path / "model.bin")))
-    assert "configuration of 'nobody/nothing' cannot be loaded" in refused(lambda: load_config("nobody/nothing"))
+    assert "'nobody/nothing': there is no folder of that name" in refused(lambda: load_config("nobody/nothing"))
 
 
 def test_an_eos_token_that_only_the_generation_config_names_is_used_and_pads(folder):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -13,13 +16,16 @@ import pytest
 import torch
 
 from rlsd_pl.errors import SetupError, UserCodeError
+from rlsd_pl.lab import LabVerifier
 from rlsd_pl.objectives import RLVR
 from rlsd_pl.rollout.verdict_checks import checked_verdicts
 from rlsd_pl.rollout.verdicts import PendingVerdicts
+from rlsd_pl.rollout.watch import watched
 from rlsd_pl.types import Completion, Problem, Status, Verdict
 from rlsd_pl.verifiers import FunctionVerifier
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.values import as_number
+from tests.conftest import REPOSITORY
 from tests.harness import train
 
 PROBLEM = Problem(id="mine/train/3", messages=[{"role": "user", "content": "1 + 1?"}])
@@ -164,6 +170,75 @@ def test_a_verifier_that_does_not_return_is_named_warned_of_and_given_up(caplog)
     warned = [record.getMessage() for record in caplog.records]
     assert warned
     assert all("Mine.verify has not returned" in line and "The run stops at 0.6 s" in line for line in warned)
+
+
+class Sleepy(Mine):
+    """Sleeps for ever over the first problem that it checks, and swallows what would wake it, once."""
+
+    def check(self, problem):
+        try:
+            time.sleep(60)
+        except Exception:
+            time.sleep(60)
+
+
+def test_a_check_that_does_not_return_is_named_warned_of_and_given_up(tiny_model, caplog):
+    start = time.monotonic()
+    with caplog.at_level("WARNING", logger="rlsd_pl"), pytest.raises(UserCodeError) as told:
+        train(tiny_model, RLVR(), verifier=Sleepy(None), verify_timeout_seconds=1)
+    assert 1 <= time.monotonic() - start < 30
+    assert "Sleepy.check has not returned for 1 s, on problem " in str(told.value)
+    assert "raise --data.verify_timeout_seconds, which is 1." in str(told.value)
+    warned = [line for line in caplog.messages if "Sleepy.check has not returned" in line]
+    assert "problems wait). The run stops at 1 s." in warned[0]
+    assert signal.getitimer(signal.ITIMER_REAL)[1] == 0
+
+
+def test_a_timer_of_somebody_else_goes_on_after_a_check():
+    rung: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(1))
+    kept = signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with watched("X.check", "problem 1", 60):
+            time.sleep(0.4)
+        assert not rung
+        time.sleep(0.1)
+        assert rung == [1]
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *kept)
+
+
+class Stuck(LabVerifier):
+    """Judges the evaluation and the first iteration, and no more."""
+
+    calls = 0
+
+    def verify(self, texts, problems):
+        self.calls += 1
+        while self.calls > 2:
+            time.sleep(1)
+        return super().verify(texts, problems)
+
+
+@pytest.mark.slow
+def test_a_run_with_a_verifier_that_sleeps_ends_and_keeps_its_iterations(tmp_path):
+    """The whole process: its thread sleeps on, and does not keep it from leaving."""
+    run = tmp_path / "run"
+    flags = [
+        *("--objective", "rlvr", "--trainer", "cpu", "--verifier", "tests.test_user_verifiers.Stuck"),
+        *("--data.val_samples", "0", "--data.val_problems", "2", "--data.prompts_per_rollout", "2"),
+        *("--data.group_size", "2", "--data.verify_timeout_seconds", "3", "--run_dir", str(run)),
+        *("--engine.batch_size", "64"),
+    ]
+    command = [sys.executable, str(REPOSITORY / "scripts" / "fit.py"), *flags]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, check=False)
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    assert "Stuck.verify has not returned for 3 s, on 4 completions (problems " in done.stderr
+    assert f"1 iterations are saved; go on with: rlsd-pl fit --resume {run}" in done.stderr
+    assert [path.name for path in (run / "checkpoints").glob("*.ckpt")] == ["iteration-000001.ckpt"]
 
 
 def test_a_slow_verifier_in_time_is_waited_for():

@@ -12,6 +12,8 @@ from rlsd_pl.engines import demonstration
 from rlsd_pl.errors import SetupError, user_code
 from rlsd_pl.learner import Learner
 from rlsd_pl.rollout.sampler import student_messages, teacher_messages
+from rlsd_pl.rollout.verdict_checks import verifier_name
+from rlsd_pl.rollout.watch import TIMEOUT_SECONDS, watched
 from rlsd_pl.tasks.base import Split, Task
 from rlsd_pl.types import Problem, Signal
 from rlsd_pl.verifiers.base import Verifier
@@ -86,6 +88,7 @@ class ProblemCheck:
     Attributes:
         limits: a longer prompt is refused.
         max_skipped_share: share of refused problems above which the run does not start.
+        timeout_seconds: of the verifier's ``check`` of one problem.
     """
 
     task: Task
@@ -93,6 +96,7 @@ class ProblemCheck:
     learner: Learner
     limits: PromptLimits
     max_skipped_share: float
+    timeout_seconds: float = TIMEOUT_SECONDS
 
     def usable(self, split: Split) -> list[int] | None:
         """Indices of the usable problems; ``None`` for an endless split, of which some are checked.
@@ -149,12 +153,23 @@ class ProblemCheck:
 
     def _unusable(self, split: Split, problems: Sequence[Problem]) -> list[str | None]:
         """Why each problem cannot be used; ``None`` where it can."""
-        with user_code(f"{type(self.verifier).__name__}.check"):
-            reasons = self.verifier.check_all(problems)
+        with user_code(f"{verifier_name(self.verifier)}.check"):
+            reasons = self._verifiers_reasons(problems)
         return [
             reason if problem.prompt.strip() and reason else self._unusable_as_prompt(split, problem)
             for problem, reason in zip(problems, reasons, strict=True)
         ]
+
+    def _verifiers_reasons(self, problems: Sequence[Problem]) -> list[str | None]:
+        """The verifier's, each timed. Workers that check side by side have limits of their own."""
+        if type(self.verifier).check_all is not Verifier.check_all:
+            return self.verifier.check_all(problems)
+        call, reasons = f"{verifier_name(self.verifier)}.check", list[str | None]()
+        for problem in problems:
+            waiting = f"problem {problem.id} ({len(problems) - len(reasons)} problems wait)"
+            with watched(call, waiting, self.timeout_seconds):
+                reasons.append(self.verifier.check(problem))
+        return reasons
 
     def _unusable_as_prompt(self, split: Split, problem: Problem) -> str | None:
         if not problem.prompt.strip():

@@ -13,7 +13,8 @@ from rlsd_pl.contexts import Context
 from rlsd_pl.engines import Engine, OnFinished, demonstrate
 from rlsd_pl.errors import UserCodeError
 from rlsd_pl.policy import Policy
-from rlsd_pl.rollout.verdicts import TIMEOUT_SECONDS, PendingVerdicts
+from rlsd_pl.rollout.verdicts import PendingVerdicts
+from rlsd_pl.rollout.watch import TIMEOUT_SECONDS
 from rlsd_pl.types import Completion, Message, Problem, Rollout, Sampling, Status, Verdict
 from rlsd_pl.verifiers.base import Verifier
 
@@ -182,8 +183,8 @@ def _check_generated(engine: Engine, generated: Any, prompts: int, completions: 
     whole = isinstance(generated, list | tuple) and len(generated) == prompts
     if not whole or any(len(group) != completions for group in generated):
         raise UserCodeError(
-            f"{type(engine).__name__}.generate returned {generated!r:.80} for {prompts} prompts; expected as many lists, "
-            f"each of {completions} completions."
+            f"{type(engine).__name__}.generate returned {generated!r:.80} for {prompts} prompts; expected as many "
+            f"lists, each of {completions} completions."
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -12,24 +11,17 @@ from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
-from rlsd_pl.errors import UserCodeError, user_code
+from rlsd_pl.errors import user_code
 from rlsd_pl.rollout.verdict_checks import checked_verdicts, verifier_name
+from rlsd_pl.rollout.watch import TIMEOUT_SECONDS, WARNINGS, overdue
 from rlsd_pl.types import Completion, Problem, Rollout, Verdict
 from rlsd_pl.verifiers.base import Verifier
-
-log = logging.getLogger(__name__)
-
-TIMEOUT_SECONDS = 600.0
-"""Of one call of a verifier, unless told otherwise."""
 
 IDS_SHOWN = 3
 """Problems that a message names."""
 
 GRACE_SECONDS = 3.0
 """For a call that is running when the run ends in an error."""
-
-WARNINGS = 5
-"""How often a call that is still running is told before its time is up."""
 
 
 @dataclass
@@ -122,13 +114,6 @@ class PendingVerdicts:
                 self._check_clock(*running)
 
     def _check_clock(self, since: float, batch: list[tuple[Problem, Completion]]) -> None:
-        seconds = time.monotonic() - since
         ids = ", ".join(sorted({problem.id for problem, _ in batch})[:IDS_SHOWN])
-        name = verifier_name(self.verifier)
-        what = f"{name}.verify has not returned for {seconds:.0f} s, on {len(batch)} completions"
-        if seconds >= self.timeout_seconds:
-            raise UserCodeError(
-                f"{what} (problems {ids}). Correct it, or raise --data.verify_timeout_seconds, which is "
-                f"{self.timeout_seconds:g}."
-            )
-        log.warning("%s (problems %s). The run stops at %g s.", what, ids, self.timeout_seconds)
+        call = f"{verifier_name(self.verifier)}.verify"
+        overdue(call, f"{len(batch)} completions (problems {ids})", since, self.timeout_seconds)
