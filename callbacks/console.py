@@ -14,6 +14,7 @@ from rich.table import Table
 
 from rlsd_pl.commands.runs import read_history
 from rlsd_pl.datamodule import RolloutDataModule
+from rlsd_pl.evaluation import Evaluation
 from rlsd_pl.rollout.sampler import Progress as Completed
 
 COLUMNS = {
@@ -132,7 +133,7 @@ class ConsoleReport(ProgressBar):
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith("val/")}
         evaluated = trainer.current_epoch + 1 if trainer.fit_loop.epoch_loop._should_check_val_epoch() else 0
         if evaluated:
-            metrics |= pl_module.evaluation.measured
+            metrics |= cast(Evaluation, pl_module.evaluation).measured
         self._line({**metrics, **self._data(trainer).latest_metrics, "iteration": float(trainer.current_epoch + 1)})
 
     def _line(self, metrics: dict[str, float]) -> None:
@@ -155,7 +156,7 @@ class ConsoleReport(ProgressBar):
             key: series[trainer.current_epoch] for key, series in logged.items() if trainer.current_epoch in series
         }
         after |= {k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith("val/")}
-        after |= pl_module.evaluation.measured
+        after |= cast(Evaluation, pl_module.evaluation).measured
         table = Table("held-out", "before", "after", box=None, title_justify="left")
         for key in sorted({*self.before, *after}, key=_rank):
             if key.startswith(SUMMARY):

@@ -88,8 +88,8 @@ class RolloutDataModule(LightningDataModule):
         val_problems: held-out problems per evaluation.
         val_samples: sampled completions per held-out problem, for avg@k and pass@k; 0 skips sampling.
         max_error_share: share of completions that the verifier may fail on before the run stops.
-        verify_timeout_seconds: of one call of the verifier, ``verify`` or ``check``; past it the run stops and names the
-            verifier. Several warnings come before.
+        verify_timeout_seconds: of one call of the verifier, ``verify`` or ``check``; several warnings, and past it the
+            run stops and names the verifier.
         max_skipped_share: share of unusable rows in the data above which the run does not start.
         max_resampling_rounds: dynamic sampling (DAPO, 2503.14476): most rounds in which zero-variance groups, whose
             rewards are all equal, are replaced by groups of new problems; 0 switches it off.

@@ -13,8 +13,8 @@ from rlsd_pl.errors import SetupError
 SECONDS = 5.0
 """For the one request."""
 
-UNREACHABLE = {"ConnectError", "ConnectionError", "ConnectTimeout", "ProxyError", "ConnectTimeoutError"}
-"""Names of the errors of the hub's HTTP clients, which differ between its versions, for a server that is not reached."""
+UNREACHABLE = {"ConnectError", "ConnectionError", "ConnectTimeout", "ProxyError"}
+"""Names of errors for a server that is not reached; the hub's HTTP client differs between its versions."""
 
 
 @cache

@@ -17,7 +17,7 @@ class ConnectError(Exception):
     """Of the name that the hub's client has for it."""
 
 
-class ReadTimeout(Exception):
+class SlowError(Exception):
     """The server was reached."""
 
 
@@ -62,7 +62,7 @@ def test_what_is_no_hub_id_is_told(monkeypatch):
         resolve("a/b/c")
 
 
-@pytest.mark.parametrize("error", [ReadTimeout("slow"), without_init(GatedRepoError), ValueError("another")])
+@pytest.mark.parametrize("error", [SlowError("slow"), without_init(GatedRepoError), ValueError("another")])
 def test_what_the_download_may_still_get_is_left_to_it(error, monkeypatch):
     fail(monkeypatch, error)
     assert resolve("owner/name") == "owner/name"

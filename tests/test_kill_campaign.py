@@ -108,7 +108,7 @@ class Campaign:
 
 
 def rows(run: Path) -> dict[tuple[str, int], str]:
-    """What is logged but for times, by key and iteration, each exactly as written; no iteration may stand there twice."""
+    """What is logged but for times, by key and iteration, as written; no iteration may stand there twice."""
     found: dict[tuple[str, int], str] = {}
     for path in run.glob("csv/*/metrics.csv"):
         with path.open(newline="") as file:

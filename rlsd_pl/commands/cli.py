@@ -228,7 +228,7 @@ def _train(cli: FitCLI) -> None:
 
 
 def _of_users_part(cli: FitCLI, error: BaseException) -> UserCodeError | None:
-    """The account of an error in a class of the user; ``None`` where it is this package's or is dealt with elsewhere."""
+    """The account of an error in a class of the user; ``None`` where it is ours or is dealt with elsewhere."""
     if isinstance(error, torch.OutOfMemoryError) or (isinstance(error, OSError) and concerns(error, cli.run.path)):
         return None
     module, data = cli.model, cli.datamodule
