@@ -77,7 +77,8 @@ class Verdict:
     """What a verifier says of one completion.
 
     Attributes:
-        reward: in [0, 1]; 0 unless status is ``pass`` (or a composite gives part of it).
+        reward: in [0, 1]; 1 for ``pass``, else 0. Values between stand for partial credit, of a ``fail`` as a rule:
+            the share of tests passed, of fields or rows that are right, or of a composite's weights.
         status: one of the five outcomes; ``error`` masks the sample out of the loss.
         detail: a short reason for people; length-capped by the verifier.
         metrics: extra numbers per completion that are averaged and logged, for example ``hollow``.

@@ -140,20 +140,26 @@ class HashLine(ExtractionRule):
     """The last line that starts with ``####``, as in GSM8K's solutions."""
 
     instruction = "End with one line: #### followed by the final answer."
+    _LABEL = "####"
     _MARK = re.compile(r"^[^\S\n]*####(.*)$", re.MULTILINE)
 
     def find(self, text: str) -> Extracted:
-        return _last_line(self._MARK, text, "####")
+        """A line with two marks, or with braces that do not match, is no answer."""
+        lines = self._MARK.findall(text)
+        if not lines:
+            return Extracted(missing=Missing.NO_ANSWER)
+        answer = lines[-1].strip().strip("*").strip()
+        if self._LABEL in answer:
+            return Extracted(missing=Missing.SEVERAL)
+        return Extracted(answer=answer) if _balanced(answer) else Extracted(missing=Missing.MALFORMED)
 
 
-class AnswerLine(ExtractionRule):
+class AnswerLine(HashLine):
     """The last line that starts with ``Answer:``."""
 
     instruction = "End with one line: Answer: followed by the final answer."
+    _LABEL = "Answer:"
     _MARK = re.compile(r"^[^\S\n]*(?:\*\*)?Answer:(.*)$", re.MULTILINE)
-
-    def find(self, text: str) -> Extracted:
-        return _last_line(self._MARK, text, "Answer:")
 
 
 class WholeText(ExtractionRule):
@@ -219,16 +225,6 @@ class FlexibleBoxed(Boxed):
     def find(self, text: str) -> Extracted:
         boxed = super().find(text)
         return LastNumber().find(text) if boxed.missing is Missing.NO_ANSWER else boxed
-
-
-def _last_line(mark: re.Pattern[str], text: str, label: str) -> Extracted:
-    lines = mark.findall(text)
-    if not lines:
-        return Extracted(missing=Missing.NO_ANSWER)
-    answer = lines[-1].strip().strip("*").strip()
-    if label in answer:
-        return Extracted(missing=Missing.SEVERAL)
-    return Extracted(answer=answer) if _balanced(answer) else Extracted(missing=Missing.MALFORMED)
 
 
 def _balanced(text: str) -> bool:

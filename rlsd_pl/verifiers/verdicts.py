@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from rlsd_pl.types import Status, Verdict
 from rlsd_pl.verifiers.extraction import WRONG, Extracted
 from rlsd_pl.verifiers.workers.process import Outcome, Reply
 
 MAX_DETAIL = 200
-
-_STATUS_OF = {
-    Outcome.TIMEOUT: Status.LIMIT,
-    Outcome.MEMORY: Status.LIMIT,
-    Outcome.OVERSIZED: Status.LIMIT,
-    Outcome.CRASHED: Status.LIMIT,
-    Outcome.KILLED: Status.LIMIT,
-    Outcome.FAILED: Status.ERROR,
-}
 
 
 def verdict(status: Status, code: str, explanation: str = "", answer: str | None = None) -> Verdict:
@@ -24,29 +17,16 @@ def verdict(status: Status, code: str, explanation: str = "", answer: str | None
     return Verdict(reward=float(status is Status.PASS), status=status, detail=detail[:MAX_DETAIL], answer=answer)
 
 
-def passed(code: str, explanation: str = "", answer: str | None = None) -> Verdict:
-    """Reward 1."""
-    return verdict(Status.PASS, code, explanation, answer)
-
-
-def failed(code: str, explanation: str = "", answer: str | None = None) -> Verdict:
-    """Judged wrong."""
-    return verdict(Status.FAIL, code, explanation, answer)
-
-
-def invalid(code: str, explanation: str = "", answer: str | None = None) -> Verdict:
-    """No usable answer."""
-    return verdict(Status.INVALID, code, explanation, answer)
-
-
-def limited(code: str, explanation: str = "", answer: str | None = None) -> Verdict:
-    """The output used up time, memory or size."""
-    return verdict(Status.LIMIT, code, explanation, answer)
-
-
-def broken(code: str, explanation: str = "", answer: str | None = None) -> Verdict:
-    """The verifier failed; not a score."""
-    return verdict(Status.ERROR, code, explanation, answer)
+passed = partial(verdict, Status.PASS)
+"""Reward 1."""
+failed = partial(verdict, Status.FAIL)
+"""Judged wrong."""
+invalid = partial(verdict, Status.INVALID)
+"""No usable answer."""
+limited = partial(verdict, Status.LIMIT)
+"""The output used up time, memory or size."""
+broken = partial(verdict, Status.ERROR)
+"""The verifier failed; not a score."""
 
 
 def refusal(found: Extracted) -> Verdict | None:
@@ -64,4 +44,5 @@ def unless_value(reply: Reply) -> Verdict | None:
     """
     if reply.outcome is Outcome.VALUE:
         return None
-    return verdict(_STATUS_OF[reply.outcome], f"worker_{reply.outcome}", reply.detail)
+    status = Status.ERROR if reply.outcome is Outcome.FAILED else Status.LIMIT
+    return verdict(status, f"worker_{reply.outcome}", reply.detail)

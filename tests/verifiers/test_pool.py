@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from rlsd_pl.verifiers.workers.batch import WorkerSlots
 from rlsd_pl.verifiers.workers.pool import Outcome, WorkerLimits, WorkerPool
 
 LIMITS = WorkerLimits(wall_seconds=0.5, memory_bytes=512 << 20, reply_bytes=4096, request_bytes=4096)
@@ -232,6 +233,23 @@ def test_close_leaves_no_process_and_the_pool_starts_anew() -> None:
     assert gone(pids)
     assert gone(group)
     assert pool.map([{"act": "nothing"}])[0].outcome is Outcome.VALUE
+    pool.close()
+
+
+def test_a_call_that_was_interrupted_leaves_nothing_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that was under way when the call ended must not answer one of the next call."""
+    pool = WorkerPool("handlers.nap_or_spin", workers=1)
+    pool.map([{"nap": 0}])
+
+    def interrupt(slots: WorkerSlots) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkerSlots, "collect", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            pool.map([{"spin": 1}])
+    (reply,) = pool.map([{"nap": 0.1}])
+    assert (reply.outcome, pool.counts.timed_out) == (Outcome.VALUE, 0)
     pool.close()
 
 

@@ -220,10 +220,12 @@ def test_sleeping_programs_share_a_bounded_memory(sandbox: Sandbox) -> None:
 
 
 def test_a_start_waits_for_what_others_use(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bomb of threads may leave no process for the next program: that one starts when the bomb is over."""
-    start, failures = runner.ActiveRun, iter([False, True, True, False, False, False])
+    """A bomb of threads may leave no process for the next program: that one is not tried until the bomb is over."""
+    start, failures = runner.ActiveRun, iter([False, True, False, False])
+    attempts: list[float] = []
 
     def scarce(*arguments: object) -> object:
+        attempts.append(time.monotonic())
         if next(failures):
             raise OSError(errno.EAGAIN, "no processes left")
         return start(*arguments)  # pyright: ignore[reportArgumentType]
@@ -231,10 +233,12 @@ def test_a_start_waits_for_what_others_use(sandbox: Sandbox, monkeypatch: pytest
     monkeypatch.setattr(runner, "ActiveRun", scarce)
 
     def job(number: int):
-        return (yield script(f"print({number})"))
+        return (yield script(f"import time\ntime.sleep(0.3)\nprint({number})"))
 
     found = run_jobs([job(n) for n in range(3)], sandbox, concurrency=2)
     assert [finished.output for finished in found] == [b"ready\n%d\n" % n for n in range(3)]
+    assert len(attempts) == 4
+    assert attempts[2] - attempts[1] > 0.3
 
 
 def test_interrupted_parent_leaves_nothing(sandbox: Sandbox) -> None:

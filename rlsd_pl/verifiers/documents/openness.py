@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlsd_pl.verifiers.documents.references import children_of
+
 _DESCRIBES = ("properties", "patternProperties", "required")
 _CLOSES = ("additionalProperties", "unevaluatedProperties")
 _SAME_VALUE = ("allOf", "anyOf", "oneOf", "then", "else", "dependentSchemas")
@@ -13,7 +15,6 @@ _OTHER_VALUES = (
     "additionalItems", "unevaluatedItems", "contains",
 )  # fmt: skip
 _DEFINITIONS = ("$defs", "definitions")
-_NAMED = ("properties", "patternProperties", "dependentSchemas", *_DEFINITIONS)
 
 
 def leaves_open(schema: Any, closed: bool = False) -> bool:
@@ -33,20 +34,11 @@ def leaves_open(schema: Any, closed: bool = False) -> bool:
         return True
     # The usual way to close a composed object is around its parts, which often are definitions.
     inherited = (*_SAME_VALUE, *(_DEFINITIONS if "unevaluatedProperties" in schema else ()))
-    return any(leaves_open(part, closed) for key in inherited for part in _parts(key, schema.get(key))) or any(
-        leaves_open(part)
-        for key in (*_OTHER_VALUES, *_DEFINITIONS)
-        if key not in inherited
-        for part in _parts(key, schema.get(key))
+    others = [key for key in (*_OTHER_VALUES, *_DEFINITIONS) if key not in inherited]
+    return any(leaves_open(part, closed) for part in children_of(schema, inherited)) or any(
+        map(leaves_open, children_of(schema, others))
     )
 
 
 def _names_object(kind: Any) -> bool:
     return kind == "object" or (isinstance(kind, list) and "object" in kind)
-
-
-def _parts(key: str, value: Any) -> list[Any]:
-    """The schemas under a keyword: one, an array of them, or those of named keys."""
-    if isinstance(value, dict):
-        return list(value.values()) if key in _NAMED else [value]
-    return value if isinstance(value, list) else []

@@ -27,11 +27,11 @@ class SchemaError(ValueError):
 def subschemas(schema: Any) -> Iterator[Any]:
     """``schema`` and every schema in it, wherever the dialects place one."""
     yield schema
-    for child in _children(schema):
+    for child in children_of(schema):
         yield from subschemas(child)
 
 
-def _children(schema: Any, keywords: Sequence[str] | None = None) -> Iterator[Any]:
+def children_of(schema: Any, keywords: Sequence[str] | None = None) -> Iterator[Any]:
     """The schemas under ``keywords``, by default under all of them."""
     for key in keywords or (*_ONE, *_MANY, *_NAMED):
         value = schema.get(key) if isinstance(schema, dict) else None
@@ -65,8 +65,8 @@ def reachable(schema: Any) -> list[dict[str, Any]]:
         found[id(part)] = part
         targets = [_lookup(resolver, key, part[key]) for key in _REFERENCES if isinstance(part.get(key), str)]
         inside = [(target.contents, target.resolver) for target in targets if id(target.contents) in own]
-        waiting += [*inside, *((child, resolver) for child in _children(part))]
-        in_place[id(part)] = [id(child) for child in (*(target for target, _ in inside), *_children(part, _IN_PLACE))]
+        waiting += [*inside, *((child, resolver) for child in children_of(part))]
+        in_place[id(part)] = [id(child) for child in (*(target for target, _ in inside), *children_of(part, _IN_PLACE))]
     try:
         TopologicalSorter(in_place).prepare()
     except CycleError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -28,12 +28,8 @@ class CallOrder(StrEnum):
     ANY = "any"
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """One call; ``arguments`` is a JSON object."""
-
-    name: str
-    arguments: dict[str, Any]
+ToolCall = dict[str, Any]
+"""``{"name": a string, "arguments": a JSON object}``."""
 
 
 class CallSyntax(ABC):
@@ -141,15 +137,15 @@ class ToolCallVerifier(Verifier):
             calls = self.syntax.read(found.answer or "")
         except JSONTextError as error:
             return replace(json_refusal(error), answer=found.answer)
-        answer = canonical_json([{"name": call.name, "arguments": call.arguments} for call in calls])
-        return replace(self._compare(calls, expected), answer=answer if calls or not expected else None)
+        answer = canonical_json(calls) if calls or not expected else None
+        return replace(self._compare(calls, expected), answer=answer)
 
     def _compare(self, calls: list[ToolCall], expected: list[ToolCall]) -> Verdict:
         if len(calls) > MAX_CALLS:
             return limited("too_many_calls")
         if not calls and expected:
             return invalid("no_call")
-        same = _same_sequence if self.order is CallOrder.SEQUENCE else _same_multiset
+        same = same_json if self.order is CallOrder.SEQUENCE else _same_multiset
         return passed("same_calls") if same(calls, expected) else failed("other_calls")
 
 
@@ -162,7 +158,7 @@ def _call(value: Any) -> ToolCall:
     )
     if not well_formed:
         raise JSONTextError("call_malformed", "a call is an object of name (a string) and arguments (an object)")
-    return ToolCall(value["name"], value["arguments"])
+    return value
 
 
 def _end_of_input(text: str, start: int, stop: str) -> int:
@@ -183,18 +179,10 @@ def _reference_calls(text: str) -> list[ToolCall]:
     return JSONCalls().read(text)
 
 
-def _same_call(left: ToolCall, right: ToolCall) -> bool:
-    return left.name == right.name and same_json(left.arguments, right.arguments)
-
-
-def _same_sequence(calls: list[ToolCall], expected: list[ToolCall]) -> bool:
-    return len(calls) == len(expected) and all(map(_same_call, calls, expected))
-
-
 def _same_multiset(calls: list[ToolCall], expected: list[ToolCall]) -> bool:
     remaining = list(calls)
     for call in expected:
-        found = next((i for i, other in enumerate(remaining) if _same_call(other, call)), None)
+        found = next((i for i, other in enumerate(remaining) if same_json(other, call)), None)
         if found is None:
             return False
         del remaining[found]

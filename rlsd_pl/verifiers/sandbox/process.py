@@ -39,13 +39,13 @@ class Process:
             self._info, info_fd = os.pipe()
             os.set_blocking(self._info, False)
         try:
-            command = sandbox.command(program, keep=keep, files=files, info_fd=info_fd)
+            arguments, pass_fds = sandbox.command(program, keep=keep, files=files, info_fd=info_fd)
             self._popen = subprocess.Popen(
-                command.argv,
+                arguments,
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
-                pass_fds=command.pass_fds,
+                pass_fds=pass_fds,
                 env={},
                 cwd="/",
                 start_new_session=True,

@@ -9,18 +9,17 @@ from __future__ import annotations
 import errno
 import selectors
 import subprocess
-import time
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from rlsd_pl.verifiers.budget import Budget
 from rlsd_pl.verifiers.sandbox.active import ActiveRun
 from rlsd_pl.verifiers.sandbox.limits import ShortLimits
 from rlsd_pl.verifiers.sandbox.runs import Finished, Job, Run, Stop
 from rlsd_pl.verifiers.sandbox.sandbox import Sandbox, SandboxUnavailableError
+from rlsd_pl.verifiers.schedule import Ended, run_all
 
 T = TypeVar("T")
 
@@ -48,109 +47,79 @@ def run_jobs(jobs: Iterable[Job[T]], sandbox: Sandbox, concurrency: int, stderr:
     to runs that reach their limits is bounded by ``sandbox.limits.batch_seconds`` for each of them, see
     :class:`~rlsd_pl.verifiers.budget.Budget`.
     """
-    return _Batch(list(jobs), sandbox, concurrency, stderr).drive()
+    budget = Budget(sandbox.limits.batch_seconds * concurrency)
+    with selectors.DefaultSelector() as selector:
+        results = run_all(list(jobs), _RunSlots(sandbox, concurrency, stderr, selector), budget, selector)
+    budget.report("Programs")
+    return results
 
 
-class _Batch(Generic[T]):
-    """One call of :func:`run_jobs`. A queue holds (number of the job, its next run, what became of it so far)."""
+class _RunSlots:
+    """Sandboxed processes as :class:`~rlsd_pl.verifiers.schedule.Slots`: one or two, started anew for each run."""
 
-    def __init__(self, jobs: list[Job[T]], sandbox: Sandbox, concurrency: int, stderr: int) -> None:
-        self._jobs, self._sandbox, self._concurrency, self._stderr = jobs, sandbox, concurrency, stderr
-        self._budget = Budget(sandbox.limits.batch_seconds * concurrency)
-        self._first: deque[tuple[int, Run | None, Finished | None]] = deque((n, None, None) for n in range(len(jobs)))
-        self._again: deque[tuple[int, Run | None, Finished | None]] = deque()
+    def __init__(self, sandbox: Sandbox, concurrency: int, stderr: int, selector: selectors.BaseSelector) -> None:
+        self._sandbox, self._concurrency, self._stderr, self._selector = sandbox, concurrency, stderr, selector
         self._active: dict[int, ActiveRun] = {}
-        self._results: dict[int, T] = {}
+        self._ended: list[Ended[Finished]] = []
         self._scarce = False
         self._displaced: set[int] = set()
         self._memory_bytes = 2 * concurrency * sandbox.limits.memory_bytes  # a run has up to two processes
 
-    def drive(self) -> list[T]:
-        with selectors.DefaultSelector() as self._selector:
-            try:
-                while self._first or self._again or self._active:
-                    self._fill()
-                    self._wait()
-                    self._collect()
-            finally:
-                for active in self._active.values():
-                    active.close()
-        self._budget.report("Programs")
-        return [self._results[number] for number in range(len(self._jobs))]
+    def has_room(self, waiting: int) -> bool:
+        if self._scarce or len(self._active) < self._concurrency:
+            return not self._scarce
+        asleep = sum(active.waits for active in self._active.values())
+        beside = min(asleep, _WAITING_FOR_EACH * self._concurrency, _MOST_WAITING)
+        return self._used_bytes() < self._memory_bytes / 2 and len(self._active) < self._concurrency + beside
 
-    def _has_room(self) -> bool:
-        if len(self._active) < self._concurrency:
-            return True
-        waiting = sum(active.waits for active in self._active.values())
-        beside = min(waiting, _WAITING_FOR_EACH * self._concurrency, _MOST_WAITING)
-        spacious = sum(active.resident_bytes for active in self._active.values()) < self._memory_bytes / 2
-        return not self._scarce and spacious and len(self._active) < self._concurrency + beside
-
-    def _fill(self) -> None:
-        while self._has_room() and (queue := self._first or self._again):
-            number, request, so_far = queue.popleft()
-            if so_far is not None and self._budget.spent:
-                self._answer(number, replace(so_far, message=self._budget.refuse(str(_short_limits(self._sandbox)))))
-                continue
-            request = request or self._ask(number, None)
-            if request is not None:
-                self._start(number, request, so_far)
-
-    def _start(self, number: int, request: Run, so_far: Finished | None) -> None:
-        short = _short_limits(self._sandbox) if so_far is None and self._budget.tight else None
+    def start(self, job: int, request: Run, short: bool) -> None:
+        limits = _short_limits(self._sandbox) if short else None
         try:
-            self._active[number] = ActiveRun(request, self._sandbox, self._selector, self._stderr, short)
+            self._active[job] = ActiveRun(request, self._sandbox, self._selector, self._stderr, limits)
         except (OSError, SandboxUnavailableError) as error:
-            if self._active and getattr(error, "errno", None) in _SCARCE:
-                self._scarce = True  # until one of the others is over
-                (self._first if so_far is None else self._again).appendleft((number, request, so_far))
-                return
-            self._answer(number, Finished(Stop.NOT_STARTED, message=f"{type(error).__name__}: {error}"))
+            # until one of the others is over
+            self._scarce = bool(self._active) and getattr(error, "errno", None) in _SCARCE
+            failure = Finished(Stop.NOT_STARTED, message=f"{type(error).__name__}: {error}")
+            self._ended.append(Ended(job, None if self._scarce else failure))
 
-    def _ask(self, number: int, finished: Finished | None) -> Run | None:
-        """The next run of a job, or ``None`` when it has its result."""
-        try:
-            return next(self._jobs[number]) if finished is None else self._jobs[number].send(finished)
-        except StopIteration as end:
-            self._results[number] = end.value
-            return None
+    def wake_at(self) -> float:
+        return 0.0 if self._ended else min((active.wake_at() for active in self._active.values()), default=0.0)
 
-    def _answer(self, number: int, finished: Finished) -> None:
-        request = self._ask(number, finished)
-        if request is not None:
-            self._first.appendleft((number, request, None))
+    def collect(self) -> list[Ended[Finished]]:
+        self._hold_memory()
+        ended, self._ended = self._ended, []
+        for job, active in list(self._active.items()):
+            finished = active.finished()
+            if finished is not None:
+                del self._active[job]
+                self._scarce = False
+                ended.append(self._judge(job, active, finished))
+        return ended
+
+    def refuse(self, result: Finished, budget: Budget) -> Finished:
+        return replace(result, message=budget.refuse(str(_short_limits(self._sandbox))))
+
+    def close(self) -> None:
+        for active in self._active.values():
+            active.close()
+
+    def _judge(self, job: int, active: ActiveRun, finished: Finished) -> Ended[Finished]:
+        if active.short is not None and finished.stop in _SHORTENED:
+            return Ended(job, finished, shortened=True)
+        if finished.stop is Stop.MEMORY and job not in self._displaced:
+            self._displaced.add(job)
+            return Ended(job, None)
+        full = active.short is None and active.at_limit(finished)
+        return Ended(job, finished, cost=active.cpu_seconds + active.idle_seconds / _WAITING_FOR_EACH if full else 0.0)
+
+    def _used_bytes(self) -> int:
+        return sum(active.resident_bytes for active in self._active.values())
 
     def _hold_memory(self) -> None:
         """All runs together must not take more than those that compute could: end the largest that waits."""
-        used = sum(active.resident_bytes for active in self._active.values())
-        if used > self._memory_bytes:
+        if self._used_bytes() > self._memory_bytes:
             largest = max(self._active.values(), key=lambda active: (active.waits, active.resident_bytes))
             largest.end(Stop.MEMORY)
-
-    def _collect(self) -> None:
-        self._hold_memory()
-        for number, active in list(self._active.items()):
-            finished = active.finished()
-            if finished is None:
-                continue
-            del self._active[number]
-            self._scarce = False
-            if active.short is not None and finished.stop in _SHORTENED:
-                self._again.append((number, active.request, finished))
-            elif finished.stop is Stop.MEMORY and number not in self._displaced:
-                self._displaced.add(number)
-                self._first.append((number, active.request, None))
-            else:
-                if active.short is None and active.at_limit(finished):
-                    self._budget.lost += active.cpu_seconds + active.idle_seconds / _WAITING_FOR_EACH
-                self._answer(number, finished)
-
-    def _wait(self) -> None:
-        if not self._active:
-            return
-        wake = min(active.wake_at() for active in self._active.values())
-        for key, _ in self._selector.select(max(0.0, wake - time.monotonic())):
-            key.data()
 
 
 @cache

@@ -38,14 +38,6 @@ class SandboxUnavailableError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
-    """An argument vector with the descriptors that it needs open."""
-
-    argv: list[str]
-    pass_fds: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Sandbox:
     """A level with limits; turns a program of ``inside/`` into a command.
 
@@ -59,8 +51,8 @@ class Sandbox:
 
     def command(
         self, program: str, *, keep: Sequence[int] = (), files: Sequence[Path] = (), info_fd: int | None = None
-    ) -> Command:
-        """How to start ``inside/<program>.py``.
+    ) -> tuple[list[str], tuple[int, ...]]:
+        """The arguments that start ``inside/<program>.py``, and the descriptors that it needs open.
 
         ``keep`` are descriptors that stay open, in the settings under ``keep``; ``files`` are readable before the
         confinement, their paths as the program sees them stand in the settings under ``files``. At L3 bubblewrap
@@ -73,9 +65,9 @@ class Sandbox:
         boot = [python.executable, "-I", "-S", "-B", "-c", _BOOT.format(program=program)]
         argv = [*boot, json.dumps(self._settings(keep, paths)), package]
         if not contained:
-            return Command(argv, tuple(keep))
+            return argv, tuple(keep)
         walls = _bubblewrap(python, dict(zip(paths, files, strict=True)), self.limits, info_fd)
-        return Command([*walls, *argv], (*keep, *([] if info_fd is None else [info_fd])))
+        return [*walls, *argv], (*keep, *([] if info_fd is None else [info_fd]))
 
     def _settings(self, keep: Sequence[int], files: list[str]) -> dict[str, object]:
         contained = self.level is Level.L3

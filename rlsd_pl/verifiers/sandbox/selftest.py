@@ -6,6 +6,7 @@ import compileall
 import json
 import logging
 import os
+import select
 import socket
 import sys
 import tempfile
@@ -97,12 +98,12 @@ def failure(level: Level, notes: list[str] | None = None) -> str | None:
         secret = Path(folder) / "secret"
         secret.write_text("secret")
         os.chmod(folder, 0o755)
-        with _Listener(socket.SOCK_STREAM) as tcp, _Listener(socket.SOCK_DGRAM) as udp:
+        with _listener(socket.SOCK_STREAM) as tcp, _listener(socket.SOCK_DGRAM) as udp:
             targets = {
                 "secret": str(secret),
                 "new_file": str(Path(folder) / "new"),
-                "tcp": tcp.port,
-                "udp": udp.port,
+                "tcp": tcp.getsockname()[1],
+                "udp": udp.getsockname()[1],
                 "parent": os.getpid(),
                 "memory_bytes": 2 * _LIMITS.memory_bytes,
             }
@@ -111,7 +112,7 @@ def failure(level: Level, notes: list[str] | None = None) -> str | None:
             finished = run(request, Sandbox(level, _LIMITS), stderr.fileno())
             if time.monotonic() - started > _LIMITS.wall_seconds + _KILL_S:
                 return "the probe could not be killed in time"
-            heard = tcp.heard() or udp.heard()
+            heard = bool(select.select([tcp, udp], [], [], 0)[0])
         wrote = Path(targets["new_file"]).exists()
         return _judge(level, finished, heard, wrote, stderr, [] if notes is None else notes)
 
@@ -137,30 +138,10 @@ def _judge(
     return ", ".join(open_doors) or None
 
 
-class _Listener:
-    """A loopback socket that notices whether anything reaches it."""
-
-    def __init__(self, kind: int) -> None:
-        self._socket = socket.socket(socket.AF_INET, kind)
-        self._stream = kind == socket.SOCK_STREAM
-        self._socket.bind(("127.0.0.1", 0))
-        if self._stream:
-            self._socket.listen(1)
-        self._socket.setblocking(False)
-        self.port: int = self._socket.getsockname()[1]
-
-    def heard(self) -> bool:
-        try:
-            if self._stream:
-                self._socket.accept()[0].close()
-            else:
-                self._socket.recv(1)
-        except BlockingIOError:
-            return False
-        return True
-
-    def __enter__(self) -> _Listener:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
+def _listener(kind: socket.SocketKind) -> socket.socket:
+    """A loopback socket; it is readable once anything has reached it."""
+    listener = socket.socket(socket.AF_INET, kind)
+    listener.bind(("127.0.0.1", 0))
+    if kind == socket.SOCK_STREAM:
+        listener.listen(1)
+    return listener

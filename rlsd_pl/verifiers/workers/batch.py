@@ -1,169 +1,149 @@
-"""One call of the pool: requests to workers, replies and deaths back, and the clock over all of it."""
+"""The worker processes during one call of the pool: requests to them, replies and deaths back."""
 
 from __future__ import annotations
 
-import json
 import selectors
 import time
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Generator
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from rlsd_pl.verifiers.budget import Budget
+from rlsd_pl.verifiers.schedule import Ended
 from rlsd_pl.verifiers.workers.process import Outcome, Reply, WorkerProcess
 
 if TYPE_CHECKING:
     from rlsd_pl.verifiers.workers.pool import WorkerPool
 
-_CRASHES_ALLOWED = 2
-"""A worker that crashes twice on one request crashed because of it."""
-_KILLS_ALLOWED = 5
-"""A worker killed from outside loses nothing: its request runs again, up to this many times."""
+_ATTEMPTS = {Outcome.CRASHED: 2, Outcome.KILLED: 5}
+"""A worker that crashes twice on one request crashed because of it; a kill from outside costs the request nothing."""
 _FAILED_STARTS_ALLOWED = 3
 
 
-class Batch:
-    """One call of :meth:`rlsd_pl.verifiers.workers.pool.WorkerPool.map`."""
+def request_job(line: bytes, cap: int) -> Generator[bytes, Reply, Reply]:
+    """The reply to a request, which runs again after the death of its worker; one of more than ``cap`` bytes never."""
+    if len(line) > cap:
+        return Reply(Outcome.OVERSIZED, detail=f"request of {len(line)} bytes, cap {cap}")
+    deaths: Counter[Outcome] = Counter()
+    while True:
+        reply = yield line
+        deaths[reply.outcome] += 1
+        if deaths[reply.outcome] >= _ATTEMPTS.get(reply.outcome, 1):
+            return reply
 
-    def __init__(self, pool: WorkerPool, requests: Sequence[Mapping[str, Any]]) -> None:
-        self.pool, self._limits = pool, pool.limits
-        self.lines = [(json.dumps(request) + "\n").encode() for request in requests]
-        self.replies: list[Reply | None] = [None] * len(requests)
-        self.losses: list[Counter[Outcome]] = [Counter() for _ in requests]
-        self.waiting: deque[int] = deque()
-        self.again: deque[int] = deque()  # reached the short limits
-        self.budget = Budget(pool.limits.batch_seconds * pool.workers)
-        self.failed_starts = 0
-        self.selector = selectors.DefaultSelector()
 
-    def run(self) -> list[Reply]:
-        try:
-            self._admit()
-            for worker in self.pool.live():
-                self._watch(worker)
-            while self.waiting or self.again or any(worker.job is not None for worker in self.pool.live()):
-                self._staff()
-                self._wait()
-                self._expire()
-        finally:
-            self.selector.close()
-        self.budget.report("Requests")
-        first = {line: self.replies[index] for index, line in reversed(list(enumerate(self.lines)))}
-        return [first[line] or Reply(Outcome.FAILED, detail="no reply") for line in self.lines]
+class WorkerSlots:
+    """The workers of a pool as :class:`~rlsd_pl.verifiers.schedule.Slots`; they outlive the batch."""
 
-    def _admit(self) -> None:
-        cap = self._limits.request_bytes
-        seen: set[bytes] = set()
-        for index, line in enumerate(self.lines):
-            if line in seen:
-                continue
-            seen.add(line)
-            if len(line) <= cap:
-                self.waiting.append(index)
-            else:
-                self.replies[index] = Reply(Outcome.OVERSIZED, detail=f"request of {len(line)} bytes, cap {cap}")
+    def __init__(self, pool: WorkerPool, selector: selectors.BaseSelector) -> None:
+        self._pool, self._limits, self._selector = pool, pool.limits, selector
+        self._ended: list[Ended[Reply]] = []
+        self._failed_starts = 0
+        self._broken: str | None = None  # why no worker starts
+        for worker in pool.live():
+            self._watch(worker)
+
+    def has_room(self, waiting: int) -> bool:
+        """Whether a worker is idle; starts workers while there is more work than workers."""
+        workers = self._pool.live()
+        if self._broken is not None or any(worker.idle for worker in workers):
+            return True
+        starting = sum(worker.starting for worker in workers)
+        for _ in range(min(self._pool.workers - len(workers), waiting - starting)):
+            self._watch(self._pool.start_worker())
+        return False
+
+    def start(self, job: int, request: bytes, short: bool) -> None:
+        if self._broken is not None:
+            self._ended.append(Ended(job, Reply(Outcome.FAILED, detail=self._broken)))
+            return
+        worker = next(worker for worker in self._pool.live() if worker.idle)
+        worker.send(job, request, short)
+        self._feed(worker)
+
+    def wake_at(self) -> float:
+        deadlines = [worker.deadline for worker in self._pool.live() if worker.deadline is not None]
+        return 0.0 if self._ended else min(deadlines, default=0.0)
+
+    def collect(self) -> list[Ended[Reply]]:
+        self._expire()
+        ended, self._ended = self._ended, []
+        return ended
+
+    def refuse(self, result: Reply, budget: Budget) -> Reply:
+        return replace(result, detail=budget.refuse(f"{self._limits.short_seconds:g} s"))
+
+    def close(self) -> None:
+        """End what still serves a request, which happens only after an interrupt."""
+        for worker in self._pool.live():
+            if worker.job is not None:
+                worker.renew()
 
     def _watch(self, worker: WorkerProcess) -> None:
-        self.selector.register(worker.replies, selectors.EVENT_READ, worker)
-
-    def _staff(self) -> None:
-        """Hand requests to idle workers; start workers while there is more work than workers."""
-        while self.again and self.budget.spent:
-            self.replies[self.again.popleft()] = self._timed_out(
-                self.budget.refuse(f"{self._limits.short_seconds:g} s")
-            )
-        for worker in self.pool.live():
-            if worker.idle and (queue := self.waiting or self.again):
-                worker.send(index := queue.popleft(), self.lines[index], queue is self.waiting and self.budget.tight)
-                self._feed(worker)
-        starting = sum(worker.starting for worker in self.pool.live())
-        while len(self.pool.live()) < self.pool.workers and starting < len(self.waiting) + len(self.again):
-            self._watch(self.pool.start_worker())
-            starting += 1
+        self._selector.register(worker.replies, selectors.EVENT_READ, partial(self._receive, worker))
 
     def _feed(self, worker: WorkerProcess) -> None:
         """Write what the pipe takes; the selector says when it takes more."""
-        watched = worker.requests.fileno() in self.selector.get_map()
+        if worker.dead:  # removed while an earlier event of this round was handled
+            return
+        watched = worker.requests.fileno() in self._selector.get_map()
         if worker.feed():
             if watched:
-                self.selector.unregister(worker.requests)
+                self._selector.unregister(worker.requests)
         elif not watched:
-            self.selector.register(worker.requests, selectors.EVENT_WRITE, worker)
-
-    def _wait(self) -> None:
-        deadlines = [worker.deadline for worker in self.pool.live() if worker.deadline is not None]
-        pause = max(0.0, min(deadlines, default=time.monotonic()) - time.monotonic())
-        for key, events in self.selector.select(pause):
-            worker: WorkerProcess = key.data
-            if worker.dead:  # removed while an earlier event of this round was handled
-                continue
-            if events & selectors.EVENT_WRITE:
-                self._feed(worker)
-            else:
-                self._receive(worker)
+            self._selector.register(worker.requests, selectors.EVENT_WRITE, partial(self._feed, worker))
 
     def _receive(self, worker: WorkerProcess) -> None:
         job = worker.job
-        reply = worker.receive()
+        reply = None if worker.dead else worker.receive()
         if reply is None:
             return
-        if reply.outcome in (Outcome.CRASHED, Outcome.KILLED):
-            self._lost(worker, job, reply)
+        if reply.outcome in _ATTEMPTS:
+            self._lost(worker, reply, idle=job is None)
         elif job is None:
             self._start_failed(worker, reply.detail)
         else:
-            self._finish(worker, job, reply)
+            self._finished(worker, reply)
+        if job is not None:
+            self._ended.append(Ended(job, reply))
 
-    def _finish(self, worker: WorkerProcess, job: int, reply: Reply) -> None:
-        self.replies[job] = reply
-        self.failed_starts = 0
+    def _finished(self, worker: WorkerProcess, reply: Reply) -> None:
+        self._failed_starts = 0
         if reply.outcome not in (Outcome.VALUE, Outcome.FAILED):
             self._renew(worker)
         elif worker.jobs_done >= self._limits.jobs_per_worker:
-            self.pool.counts.recycled += 1
+            self._pool.counts.recycled += 1
             self._renew(worker)
 
-    def _lost(self, worker: WorkerProcess, job: int | None, reply: Reply) -> None:
-        """A worker died by itself: its request runs again unless it has cost too many workers."""
-        self.pool.counts.died += 1
-        starting = worker.starting and worker.dead
-        if worker.dead:
-            self._remove(worker)
-        if job is None:
-            if starting and reply.outcome is Outcome.CRASHED:  # a kill says nothing of the handler
-                self._count_failed_start(reply.detail)
+    def _lost(self, worker: WorkerProcess, reply: Reply, idle: bool) -> None:
+        """A worker died by itself."""
+        self._pool.counts.died += 1
+        if not worker.dead:
             return
-        self.losses[job][reply.outcome] += 1
-        allowed = _CRASHES_ALLOWED if reply.outcome is Outcome.CRASHED else _KILLS_ALLOWED
-        if self.losses[job][reply.outcome] >= allowed:
-            self.replies[job] = reply
-        else:
-            self.waiting.appendleft(job)
+        self._remove(worker)
+        if idle and worker.starting and reply.outcome is Outcome.CRASHED:  # a kill says nothing of the handler
+            self._count_failed_start(reply.detail)
 
     def _expire(self) -> None:
         now = time.monotonic()
-        for worker in self.pool.live():
+        for worker in self._pool.live():
             if worker.deadline is None or worker.deadline > now:
                 continue
             if worker.job is None:
                 self._start_failed(worker, f"not ready within {self._limits.start_seconds} s")
                 continue
-            self.pool.counts.timed_out += 1
-            if worker.short:
-                self.again.append(worker.job)
-            else:
-                self.budget.lost += self._limits.wall_seconds
-                self.replies[worker.job] = self._timed_out(f"over {self._limits.wall_seconds:g} s")
+            self._pool.counts.timed_out += 1
+            reply = Reply(Outcome.TIMEOUT, detail=f"over {self._limits.wall_seconds:g} s")
+            cost = 0.0 if worker.short else self._limits.wall_seconds
+            self._ended.append(Ended(worker.job, reply, shortened=worker.short, cost=cost))
             self._renew(worker)
-
-    @staticmethod
-    def _timed_out(detail: str) -> Reply:
-        return Reply(Outcome.TIMEOUT, detail=detail)
 
     def _renew(self, worker: WorkerProcess) -> None:
         """End what serves in ``worker``; its next fork is ready at once."""
-        if worker.requests.fileno() in self.selector.get_map():
-            self.selector.unregister(worker.requests)
+        if worker.requests.fileno() in self._selector.get_map():
+            self._selector.unregister(worker.requests)
         worker.renew()
 
     def _start_failed(self, worker: WorkerProcess, reason: str) -> None:
@@ -171,18 +151,12 @@ class Batch:
         self._count_failed_start(reason)
 
     def _count_failed_start(self, reason: str) -> None:
-        self.failed_starts += 1
-        if self.failed_starts >= _FAILED_STARTS_ALLOWED and all(worker.starting for worker in self.pool.live()):
-            self._give_up(f"worker does not start: {reason}")
-
-    def _give_up(self, reason: str) -> None:
-        for index in (*self.waiting, *self.again):
-            self.replies[index] = Reply(Outcome.FAILED, detail=reason)
-        self.waiting.clear()
-        self.again.clear()
+        self._failed_starts += 1
+        if self._failed_starts >= _FAILED_STARTS_ALLOWED and all(worker.starting for worker in self._pool.live()):
+            self._broken = f"worker does not start: {reason}"
 
     def _remove(self, worker: WorkerProcess) -> None:
         for pipe in (worker.requests, worker.replies):
-            if pipe.fileno() in self.selector.get_map():
-                self.selector.unregister(pipe)
-        self.pool.remove(worker)
+            if pipe.fileno() in self._selector.get_map():
+                self._selector.unregister(pipe)
+        self._pool.remove(worker)

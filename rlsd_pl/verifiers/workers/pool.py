@@ -5,14 +5,18 @@ The parent holds the clock and kills by process group. Requests and replies are 
 
 from __future__ import annotations
 
+import json
 import os
+import selectors
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlsd_pl.verifiers.workers.batch import Batch
+from rlsd_pl.verifiers.budget import Budget
+from rlsd_pl.verifiers.schedule import run_all
+from rlsd_pl.verifiers.workers.batch import WorkerSlots, request_job
 from rlsd_pl.verifiers.workers.process import Outcome, Reply, WorkerLimits, WorkerProcess
 
 __all__ = ["Outcome", "PoolCounts", "Reply", "WorkerLimits", "WorkerPool"]
@@ -60,7 +64,17 @@ class WorkerPool:
             if os.getpid() != self._owner:  # after a fork the workers belong to the other process
                 self._live.clear()
                 self._owner = os.getpid()
-            return Batch(self, requests).run()
+            return self._run([(json.dumps(request) + "\n").encode() for request in requests])
+
+    def _run(self, lines: list[bytes]) -> list[Reply]:
+        different = list(dict.fromkeys(lines))
+        jobs = [request_job(line, self.limits.request_bytes) for line in different]
+        budget = Budget(self.limits.batch_seconds * self.workers)
+        with selectors.DefaultSelector() as selector:
+            replies = run_all(jobs, WorkerSlots(self, selector), budget, selector)
+        budget.report("Requests")
+        found = dict(zip(different, replies, strict=True))
+        return [found[line] for line in lines]
 
     def close(self) -> None:
         """Kill the workers; a later :meth:`map` starts new ones."""
