@@ -69,7 +69,7 @@ def shard(policy: Policy, mesh: DeviceMesh) -> None:
     for layer in layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(policy, mesh=mesh, reshard_after_forward=True)
-    register_fsdp_forward_method(policy, "generate")
+    register_fsdp_forward_method(policy, "gathered")
     register_fsdp_forward_method(policy, "teacher_states")
     policy.sharded = True
 
