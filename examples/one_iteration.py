@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
 
-from rlsd_pl import RLSD, ChainTask, LabVerifier, LiveTeacher, SolutionContext, GroupedEngine
+from rlsd_pl import RLSD, ChainTask, GroupedEngine, LabVerifier, LiveTeacher, SolutionContext
 from rlsd_pl.objectives import Constant
 from rlsd_pl.policy import Policy
 from rlsd_pl.rollout import RolloutCollector, Sampler, Scorer

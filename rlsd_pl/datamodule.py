@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from rlsd_pl.distributed import global_means, global_sum
+from rlsd_pl.collectives import global_means, global_sum
 from rlsd_pl.engines import Engine
 from rlsd_pl.errors import SetupError
 from rlsd_pl.learner import Learner

@@ -166,8 +166,8 @@ class Policy(nn.Module):
     def shares_prefixes(self, gradients: bool) -> bool:
         """Whether a forward encodes equal prompts once.
 
-        Not where passes over the same tokens differ, where transformers refuse a cache, or where a layer would be called
-        twice before a sharded backward.
+        Not where passes over the same tokens differ, where transformers refuse a cache, or where a layer would be
+        called twice before a sharded backward.
         """
         if not self.caches_prompts or (self.training and passes_differ(self.causal_lm)):
             return False

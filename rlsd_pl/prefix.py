@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -52,10 +52,11 @@ class BufferedLayer(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = key_states, value_states
             return key_states, value_states
-        start = self.keys.shape[-2]
+        keys, values = cast(Tensor, self.keys), cast(Tensor, self.values)
+        start = keys.shape[-2]
         end = start + key_states.shape[-2]
         if self.room is None or self.room[0].shape[-2] < end:
-            self.room = _with_room(self.keys, 2 * end), _with_room(self.values, 2 * end)
+            self.room = _with_room(keys, 2 * end), _with_room(values, 2 * end)
         keys, values = (buffer[:, :, :end] for buffer in self.room)
         keys[:, :, start:], values[:, :, start:] = key_states, value_states
         self.keys, self.values = keys, values

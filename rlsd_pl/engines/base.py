@@ -26,8 +26,8 @@ NOT_FINITE = (
 class Engine(ABC):
     """Samples completions from a policy.
 
-    An engine within the trainer's process reads the policy's weights as they are and needs none of the three calls below
-    :meth:`generate`; one that holds a copy of them, in a server for example, does.
+    An engine within the trainer's process reads the policy's weights as they are. One that holds a copy of them, in a
+    server for example, needs the calls around :meth:`generate`.
     """
 
     @abstractmethod

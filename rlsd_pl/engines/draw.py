@@ -33,7 +33,7 @@ def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Draw
         generator: on the logits' device.
 
     Returns:
-        NaN as the log-prob of a row that holds NaN or positive infinity: to be checked once, at the end of a completion.
+        The log-prob of a row that holds NaN or positive infinity is NaN, to be checked at the end of a completion.
     """
     logits = logits.float()
     if sampling.temperature not in (0.0, 1.0):
@@ -78,7 +78,7 @@ def _inverted(weights: Tensor, sums: Tensor, generator: torch.Generator) -> Tens
 
 
 def _found(weights: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the cumulative weight [B, n] passes ``share`` [B, 1] of the total: the index [B], and how far into it [B]."""
+    """Where the cumulative weight [B, n] passes ``share`` [B, 1] of the total: the index [B], and how far in it [B]."""
     ends = weights.cumsum(dim=-1)
     total = ends[:, -1:].contiguous()
     target = share * total

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from rlsd_pl.distributed import global_sum
-from rlsd_pl.errors import SetupError
+from rlsd_pl.collectives import global_sum
 from rlsd_pl.engines.base import NOT_FINITE, Engine, OnFinished, ignore_finished
 from rlsd_pl.engines.draw import draw
+from rlsd_pl.errors import SetupError
 from rlsd_pl.policy import Policy
 from rlsd_pl.types import Completion, PaddedTokens, Sampling
 
@@ -39,8 +39,8 @@ class GroupedEngine(Engine):
     def bind(self, policy: Policy) -> None:
         if not policy.caches_prompts:
             raise SetupError(
-                f"Got engine=grouped for a {policy.causal_lm.config.model_type} model, whose layers keep more of a prompt "
-                "than keys and values. Set --engine transformers."
+                f"Got engine=grouped for a {policy.causal_lm.config.model_type} model; expected one whose layers keep "
+                "keys and values of a prompt and nothing else. Set --engine transformers."
             )
 
     @torch.no_grad()

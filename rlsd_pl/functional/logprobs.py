@@ -121,7 +121,7 @@ class _SampledLogprobs(torch.autograd.Function):
         return logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - normalizer, normalizer
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable  # pyright: ignore
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         logits, normalizer, ids = ctx.saved_tensors
         gradient = gradients[0].unsqueeze(-1)
@@ -131,7 +131,7 @@ class _SampledLogprobs(torch.autograd.Function):
 
 def _sampled_logprobs(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probs [n], differentiable, and the normalizers [n], which are not."""
-    return cast(tuple[Tensor, Tensor], _SampledLogprobs.apply(logits, ids))
+    return cast(tuple[Tensor, Tensor], _SampledLogprobs.apply(logits, ids))  # pyright: ignore
 
 
 def _checkpointed(score: Callable[..., TokenScores], *chunk: Tensor | None) -> TokenScores:
