@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from rlsd_pl.collectives import global_means
 from rlsd_pl.datamodule import RolloutDataModule
-from rlsd_pl.distributed import global_means
 from rlsd_pl.module import PolicyModule
 from rlsd_pl.patterns import TextPattern
 from rlsd_pl.types import Rollout

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
 
-from rlsd_pl import RLSD, ChainTask, LabVerifier, LiveTeacher, SolutionContext, TransformersEngine
+from rlsd_pl import RLSD, ChainTask, GroupedEngine, LabVerifier, LiveTeacher, SolutionContext
 from rlsd_pl.objectives import Constant
 from rlsd_pl.policy import Policy
 from rlsd_pl.rollout import RolloutCollector, Sampler, Scorer
@@ -37,7 +37,7 @@ def main() -> None:
     objective = RLSD(epsilon_w=0.2, strength=Constant(1.0))
 
     # 1. Sample G completions of each problem, and have them verified.
-    sampler = Sampler(policy=policy, engine=TransformersEngine(), verifier=verifier)
+    sampler = Sampler(policy=policy, engine=GroupedEngine(), verifier=verifier)
     sampled = sampler.sample(problems, SAMPLING, seed=0)
     show_groups(console, sampled.groups)
 

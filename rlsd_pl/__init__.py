@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rlsd_pl.contexts import SolutionContext as SolutionContext
     from rlsd_pl.contexts import SuccessfulSibling as SuccessfulSibling
     from rlsd_pl.datamodule import RolloutDataModule as RolloutDataModule
+    from rlsd_pl.engines import GroupedEngine as GroupedEngine
     from rlsd_pl.engines import TransformersEngine as TransformersEngine
     from rlsd_pl.lab import ChainTask as ChainTask
     from rlsd_pl.lab import LabVerifier as LabVerifier
@@ -33,7 +34,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "contexts": ("AnswerContext", "SolutionContext", "SuccessfulSibling"),
     "datamodule": ("RolloutDataModule",),
-    "engines": ("TransformersEngine",),
+    "engines": ("GroupedEngine", "TransformersEngine"),
     "lab": ("ChainTask", "LabVerifier"),
     "module": ("PolicyModule",),
     "objectives": ("OPSD", "RLSD", "RLVR", "GRPOWithOPSD"),

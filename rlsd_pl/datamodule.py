@@ -13,13 +13,14 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from rlsd_pl.distributed import global_means, global_sum
+from rlsd_pl.collectives import global_means, global_sum
 from rlsd_pl.engines import Engine
 from rlsd_pl.errors import SetupError
 from rlsd_pl.learner import Learner
 from rlsd_pl.ranges import check_count, check_number, check_share
 from rlsd_pl.rollout.checks import ProblemCheck, PromptLimits
 from rlsd_pl.rollout.collector import RolloutCollector, RolloutSet
+from rlsd_pl.rollout.micro_batches import RowLengths, cut
 from rlsd_pl.rollout.order import ProblemOrder
 from rlsd_pl.rollout.sampler import OnProgress, Sampler, derive_seed, ignore_progress
 from rlsd_pl.rollout.scorer import Scorer
@@ -157,6 +158,7 @@ class RolloutDataModule(LightningDataModule):
         self.usable: dict[Split, list[int] | None] = {}
         self.on_progress: OnProgress = ignore_progress
         self.latest: RolloutSet | None = None
+        self._engine_step: int | None = None
         self.latest_metrics: dict[str, float] = {}
 
     # --- before training ---------------------------------------------------------------------------------------------
@@ -229,6 +231,7 @@ class RolloutDataModule(LightningDataModule):
         """Collect a rollout with the weights as they stand, and cut it into micro-batches."""
         iteration = self._trainer.current_epoch
         start = time.perf_counter()
+        self._tell_engine()
         rollouts = self.collector.collect(
             self.order.problems(iteration),
             iteration,
@@ -259,15 +262,14 @@ class RolloutDataModule(LightningDataModule):
         rows = torch.arange(len(batch))
         if self.updates_per_rollout > 1:
             rows = torch.randperm(len(batch), generator=generator)
-        lengths = batch.prompts.mask.sum(dim=1) + batch.completions.mask.sum(dim=1)
-        reduction, temperature = self._learner.objective.reduction, self.sampling.temperature
-        cut: list[MicroBatch] = []
+        policy, reduction = self._learner.policy, self._learner.objective.reduction
+        lengths = RowLengths.of(batch, policy.shares_prefixes(gradients=True))
+        micro: list[MicroBatch] = []
         for update in rows.chunk(self.updates_per_rollout):
-            local = reduction.count(batch.loss_mask[update]).item()
-            count = global_sum(local, self._learner.policy.device)
-            ordered = update[lengths[update].argsort(stable=True)]
-            cut += [MicroBatch(batch.select(part), count, temperature) for part in ordered.split(self.micro_batch_size)]
-        return cut
+            count = global_sum(reduction.count(batch.loss_mask[update]).item(), policy.device)
+            parts = cut(update, self.micro_batch_size, lengths)
+            micro += [MicroBatch(batch.select(part), count, self.sampling.temperature) for part in parts]
+        return micro
 
     @cached_property
     def collector(self) -> RolloutCollector:
@@ -325,6 +327,7 @@ class RolloutDataModule(LightningDataModule):
 
         The draws are the same at every evaluation, so that curves show the policy and not the sampling noise.
         """
+        self._tell_engine()
         seed = derive_seed(self.seed, "validation", self._trainer.global_rank)
         sampler = self.collector.sampler
         greedy = replace(self.sampling, completions=1, temperature=0.0)
@@ -335,8 +338,18 @@ class RolloutDataModule(LightningDataModule):
         sampled = sampler.sample(problems, sampling, seed, "evaluation").groups[:counted]
         return ValidationBatch([group[0] for group in answers], sampled)
 
+    def _tell_engine(self) -> None:
+        """The engine is bound before its first completion, and told of each change of the weights."""
+        step = self._trainer.global_step
+        if self._engine_step is None:
+            self.engine.bind(self._learner.policy)
+        elif step != self._engine_step:
+            self.engine.weights_changed()
+        self._engine_step = step
+
     def teardown(self, stage: str) -> None:
-        """Stop the verifier's workers."""
+        """Stop the engine and the verifier's workers."""
+        self.engine.close()
         self.verifier.close()
 
     @property

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
@@ -17,9 +15,6 @@ from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from rlsd_pl.persistence.checkpoint_io import own_digests, put_in_place, tensors_only
 from rlsd_pl.persistence.storage import PARTIAL, remove
 from rlsd_pl.policy import Policy
-
-Sums = Mapping[str, tuple[float, float]]
-"""Weighted sums by name: (sum of value * weight, sum of weights)."""
 
 
 class FSDP2Strategy(ModelParallelStrategy):
@@ -69,38 +64,6 @@ def shard(policy: Policy, mesh: DeviceMesh) -> None:
     for layer in layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(policy, mesh=mesh, reshard_after_forward=True)
-    register_fsdp_forward_method(policy, "generate")
+    register_fsdp_forward_method(policy, "gathered")
     register_fsdp_forward_method(policy, "teacher_states")
     policy.sharded = True
-
-
-def process_count() -> int:
-    """Number of processes, 1 without a process group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def global_sum(value: float, device: torch.device | str) -> float:
-    """Sum over all processes, in float64."""
-    if process_count() == 1:
-        return value
-    total = torch.tensor(value, dtype=torch.float64, device=device)
-    dist.all_reduce(total)
-    return total.item()
-
-
-def global_means(sums: Sums) -> dict[str, float]:
-    """Weighted means over all processes. A name that only some processes have is averaged over those."""
-    gathered: list[Sums] = [sums]
-    if process_count() > 1:
-        gathered = [{} for _ in range(process_count())]
-        dist.all_gather_object(gathered, sums)
-    return _means(gathered)
-
-
-def _means(parts: Iterable[Sums]) -> dict[str, float]:
-    totals: dict[str, tuple[float, float]] = {}
-    for part in parts:
-        for name, (total, weight) in part.items():
-            seen_total, seen_weight = totals.get(name, (0.0, 0.0))
-            totals[name] = (seen_total + total, seen_weight + weight)
-    return {name: total / weight for name, (total, weight) in totals.items() if weight > 0}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from rlsd_pl.distributed import Sums, global_means
+from rlsd_pl.collectives import Sums, global_means
 from rlsd_pl.functional import pass_at_k
 from rlsd_pl.rollout.metrics import rollout_sums
 from rlsd_pl.types import Rollout, Status, ValidationBatch

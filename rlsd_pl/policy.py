@@ -7,7 +7,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from peft import PeftModel
@@ -17,7 +17,10 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from rlsd_pl.chat import encode_chat
 from rlsd_pl.functional import DistributionTerm, token_scores
 from rlsd_pl.models import Dtype, LoRA, check_vocabulary, load_model, load_tokenizer
+from rlsd_pl.prefix import Prefix, can_share, distinct, passes_differ, recomputes_activations
 from rlsd_pl.types import Message, PaddedTokens, TokenScores
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Policy(nn.Module):
             eos_token_id=sorted(self.stop_ids), pad_token_id=tokenizer.pad_token_id
         )
         self.sharded = False
+        self.caches_prompts = can_share(self.causal_lm.config)
         self.train()  # transformers load models in eval mode, in which adapters' dropout would stay off
 
     @classmethod
@@ -143,10 +147,14 @@ class Policy(nn.Module):
 
     def _predicting_states(self, prompts: PaddedTokens, completions: PaddedTokens) -> Tensor:
         """[N, H] hidden states that predict the N completion tokens under the mask, row by row."""
+        if self.shares_prefixes(gradients=torch.is_grad_enabled()):
+            different, rows = distinct(prompts)
+            # Sharded, all processes have to call the layers equally often, whatever their prompts are.
+            if self.sharded or len(different.ids) < len(rows):
+                return self._continued(self.prefix(different), rows, completions)[completions.mask]
         attention_mask = torch.cat([prompts.mask, completions.mask], dim=1)
         position_ids = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
-        decoder = cast(nn.Module, self.causal_lm.get_decoder())
-        hidden = decoder(
+        hidden = self._decoder(
             input_ids=torch.cat([prompts.ids, completions.ids], dim=1),
             attention_mask=attention_mask.long(),
             position_ids=position_ids,
@@ -154,6 +162,34 @@ class Policy(nn.Module):
         ).last_hidden_state
         first = prompts.ids.shape[1] - 1
         return hidden[:, first : first + completions.ids.shape[1]][completions.mask]
+
+    def shares_prefixes(self, gradients: bool) -> bool:
+        """Whether a forward encodes equal prompts once.
+
+        Not where passes over the same tokens differ, where transformers refuse a cache, or where a layer would be
+        called twice before a sharded backward.
+        """
+        if not self.caches_prompts or (self.training and passes_differ(self.causal_lm)):
+            return False
+        return not (gradients and (self.sharded or (self.training and recomputes_activations(self.causal_lm))))
+
+    @staticmethod
+    def _continued(prefix: Prefix, rows: Tensor, completions: PaddedTokens) -> Tensor:
+        """[B, T, H] hidden states that predict each token of completions [B, T]."""
+        prefix.take(rows)
+        first = prefix.last[:, None]
+        if completions.ids.shape[1] == 1:
+            return first
+        following = prefix.extend(PaddedTokens(completions.ids[:, :-1], completions.mask[:, :-1]))
+        return torch.cat([first, following], dim=1)
+
+    def prefix(self, prompts: PaddedTokens) -> Prefix:
+        """Prompts in a key-value cache, to be continued."""
+        return Prefix(self._decoder, self.causal_lm.config, prompts)
+
+    @property
+    def _decoder(self) -> nn.Module:
+        return cast(nn.Module, self.causal_lm.get_decoder())
 
     @property
     def _head(self) -> nn.Linear:
@@ -174,10 +210,9 @@ class Policy(nn.Module):
 
     # --- generating --------------------------------------------------------------------------------------------------
 
-    def generate(self, **kwargs: Any) -> Tensor:
-        """``transformers`` generation, as a method of this module so that FSDP gathers the root's weights around it."""
-        model: Any = self.model
-        return model.generate(**kwargs)
+    def gathered(self, function: Callable[[], R]) -> R:
+        """``function()`` with the root's weights in whole: FSDP gathers them around the methods of this module."""
+        return function()
 
     # --- prompts -----------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlsd_pl.distributed import global_means
+from rlsd_pl.collectives import global_means
 from rlsd_pl.evaluation import Evaluation, accuracy_sums, majority_reward
 from rlsd_pl.types import Completion, Problem, Rollout, Status, ValidationBatch, Verdict
 

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from rlsd_pl.collectives import global_sum
 from rlsd_pl.commands.cli import PartsCLI, quiet_libraries
 from rlsd_pl.commands.parser import mistakes_told
 from rlsd_pl.commands.presets import compose_over, expand
 from rlsd_pl.commands.runs import CONFIG_FILE, newest_checkpoint, newest_run, take_option
-from rlsd_pl.distributed import global_sum
 from rlsd_pl.persistence.checkpoint_io import DurableCheckpointIO
 
 EVALUATION_FILE = "evaluation.json"

@@ -26,7 +26,7 @@ GROUPS = (
 """Preset groups in the order in which they apply on top of ``default.yaml``, later ones over earlier ones, flags over
 all. Those behind ``experiment`` are parts of it that only the command line names, so they are the more specific."""
 
-DEFAULTS = {"objective": "rlsd", "task": "lab", "model": "lab", "engine": "transformers", "trainer": "auto"}
+DEFAULTS = {"objective": "rlsd", "task": "lab", "model": "lab", "engine": "grouped", "trainer": "auto"}
 
 WORDED = ("context", "contrast")
 """Keys whose class a task may put into words of its own: ``configs/task/TASK/CLASS.yaml`` applies right behind the

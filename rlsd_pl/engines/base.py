@@ -17,8 +17,18 @@ def ignore_finished(finished: Sequence[tuple[int, Completion]]) -> None:
     """For callers that need the completions only when all are there."""
 
 
+NOT_FINITE = (
+    "The policy's logits are not finite while sampling, so its weights are of no use. Resume from an earlier "
+    "checkpoint with a lower --optimizer.lr, or check the model folder."
+)
+
+
 class Engine(ABC):
-    """Samples completions from a policy."""
+    """Samples completions from a policy.
+
+    An engine within the trainer's process reads the policy's weights as they are. One that holds a copy of them, in a
+    server for example, needs the calls around :meth:`generate`.
+    """
 
     @abstractmethod
     def generate(
@@ -41,3 +51,15 @@ class Engine(ABC):
         Returns:
             One list of completions per prompt, in order, with log-probs under the (temperature-scaled) policy.
         """
+
+    def bind(self, policy: Policy) -> None:
+        """Called once, before the first completion."""
+        return
+
+    def weights_changed(self) -> None:
+        """Called after the updates of an iteration, before completions are asked for again."""
+        return
+
+    def close(self) -> None:
+        """Called when the run ends, by an error too."""
+        return

@@ -9,17 +9,12 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from rlsd_pl.engines.base import Engine, OnFinished, ignore_finished
+from rlsd_pl.engines.base import NOT_FINITE, Engine, OnFinished, ignore_finished
 from rlsd_pl.policy import Policy
 from rlsd_pl.types import Completion, PaddedTokens, Sampling
 
 Row = tuple[int, Sequence[int]]
 """Index of the prompt and its token ids."""
-
-NOT_FINITE = (
-    "The policy's logits are not finite while sampling, so its weights are of no use. Resume from an earlier "
-    "checkpoint with a lower --optimizer.lr, or check the model folder."
-)
 
 
 class TransformersEngine(Engine):
@@ -70,12 +65,15 @@ def _decode(policy: Policy, batch: list[Row], sampling: Sampling, on_finished: O
     prompts = PaddedTokens.prompts([prompt for _, prompt in batch], policy.pad_id).to(policy.device)
     recorder = Recorder(policy, prompts.ids.shape, sampling, [i for i, _ in batch], on_finished)
     try:
-        sequences = policy.generate(
-            inputs=prompts.ids,
-            attention_mask=prompts.mask.long(),
-            generation_config=_generation_config(policy, sampling),
-            logits_processor=LogitsProcessorList([recorder]),
-            synced_gpus=policy.sharded,
+        model: Any = policy.model
+        sequences = policy.gathered(
+            lambda: model.generate(
+                inputs=prompts.ids,
+                attention_mask=prompts.mask.long(),
+                generation_config=_generation_config(policy, sampling),
+                logits_processor=LogitsProcessorList([recorder]),
+                synced_gpus=policy.sharded,
+            )
         )
     except RuntimeError as error:
         if "probability tensor" in str(error):

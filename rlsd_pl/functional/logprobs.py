@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 from rlsd_pl.types import TokenScores
@@ -95,8 +96,7 @@ def _score_chunk(
     teacher_hidden: Tensor | None,
 ) -> TokenScores:
     logits = _tempered_logits(head, hidden, temperature)
-    normalizer = logits.logsumexp(dim=-1)
-    logprobs = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - normalizer
+    logprobs, normalizer = _sampled_logprobs(logits, ids)
     term = None
     if teacher is not None and teacher_hidden is not None:
         with torch.no_grad():
@@ -104,8 +104,34 @@ def _score_chunk(
         term = teacher.divergence(logits, teacher_logits)
     # Last, because a checkpoint recomputes no further than the gradient needs.
     with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
+        normalizer = logits.logsumexp(dim=-1) if torch.is_grad_enabled() else normalizer
         entropy = normalizer - torch.einsum("nv,nv->n", logits.softmax(dim=-1), logits)
     return TokenScores(logprobs, entropy, term)
+
+
+class _SampledLogprobs(torch.autograd.Function):
+    """``z_id - logsumexp(z)`` with its gradient ``onehot(id) - softmax(z)`` in two passes over the logits, where the
+    derivatives of the single operations take six."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        normalizer = logits.logsumexp(dim=-1)
+        ctx.save_for_backward(logits, normalizer, ids)
+        ctx.mark_non_differentiable(normalizer)
+        return logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - normalizer, normalizer
+
+    @staticmethod
+    @once_differentiable  # pyright: ignore
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        logits, normalizer, ids = ctx.saved_tensors
+        gradient = gradients[0].unsqueeze(-1)
+        result = torch.sub(logits, normalizer.unsqueeze(-1)).exp_().mul_(-gradient)
+        return result.scatter_add_(-1, ids.unsqueeze(-1), gradient), None
+
+
+def _sampled_logprobs(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probs [n], differentiable, and the normalizers [n], which are not."""
+    return cast(tuple[Tensor, Tensor], _SampledLogprobs.apply(logits, ids))  # pyright: ignore
 
 
 def _checkpointed(score: Callable[..., TokenScores], *chunk: Tensor | None) -> TokenScores:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from rlsd_pl.distributed import Sums, global_sum
+from rlsd_pl.collectives import Sums, global_sum
 from rlsd_pl.errors import UserCodeError
 from rlsd_pl.functional import zero_variance_groups
 from rlsd_pl.objectives import Objective
@@ -30,7 +30,7 @@ class RolloutSet:
     Attributes:
         groups: P lists of G rollouts.
         batch: the same, flattened to B = P * G rows (row = p * G + g), on the CPU, with credit.
-        sums: weighted sums of everything to log, for :func:`rlsd_pl.distributed.global_means`.
+        sums: weighted sums of everything to log, for :func:`rlsd_pl.collectives.global_means`.
     """
 
     groups: list[list[Rollout]]

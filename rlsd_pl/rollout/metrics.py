@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rlsd_pl.collectives import Sums
 from rlsd_pl.contexts import Context
-from rlsd_pl.distributed import Sums
 from rlsd_pl.functional import masked_sum, zero_variance_groups
 from rlsd_pl.rollout.sampler import SampledGroups
 from rlsd_pl.types import Credit, Rollout, RolloutBatch, Status
