@@ -163,6 +163,7 @@ def test_the_order_of_presets_is_fixed_and_flags_come_last():
         "default.yaml",
         "engine/transformers.yaml",
         "trainer/cpu.yaml",
+        "logger/tensorboard.yaml",
         "model/lab.yaml",
         "task/lab.yaml",
         "task/lab/SolutionContext.yaml",

@@ -49,7 +49,6 @@ def test_the_guide_from_the_table_to_privileged_data(tiny_model, tmp_path: Path,
     assert [Path(shlex.split(line)[1]).name for block in COMMANDS for line in block.splitlines()] == [
         *("make_prices.py", "fit.py", "evaluate.py", "fit.py", "fit.py", "make_privileged.py", "fit.py", "fit.py")
     ]
-    assert read_history(Path("runs/warm"))["rollout/reward"][1] == 1
     assert read_history(Path("runs/prices"))["rollout/status_error"][1] == 0
     prompts = Path("runs/north/rollouts.jsonl").read_text()
     assert "Region north." in prompts
