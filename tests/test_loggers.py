@@ -40,6 +40,7 @@ def samples(folder: Path) -> list[dict]:
     return [record for record in records if record["iteration"] == 1]
 
 
+@pytest.mark.slow
 def test_tensorboard_holds_metrics_and_a_table(fit):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -56,6 +57,7 @@ def test_tensorboard_holds_metrics_and_a_table(fit):
         assert f"| {record['problem']} | {record['prompt']} | {completion} | {record['status']} |" in text
 
 
+@pytest.mark.slow
 def test_wandb_offline_holds_a_table(fit):
     pytest.importorskip("wandb")
     folder = fit("--logger", "wandb", "--logger.offline", "true", "--logger.project", "mine")
@@ -72,6 +74,7 @@ def test_wandb_offline_holds_a_table(fit):
     assert read_history(folder)["rollout/reward"].keys() == {1, 2}
 
 
+@pytest.mark.slow
 def test_mlflow_holds_metrics_settings_and_a_table_and_a_resumed_run_goes_on(fit, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -92,6 +95,7 @@ def test_mlflow_holds_metrics_settings_and_a_table_and_a_resumed_run_goes_on(fit
     assert list(table["reward"])[:2] == [record["reward"] for record in samples(folder)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "left"), [("csv", {"csv"}), ("none", set())])
 def test_csv_alone_and_none(fit, name, left):
     folder = fit("--logger", name)
