@@ -178,6 +178,7 @@ class RolloutDataModule(LightningDataModule):
         )
         if stage == "fit" and self.task.size("train") != 0:
             checks.try_wordings()
+        checks.check_examples()
         for split in ("train", "val") if stage == "fit" else ("val",):
             if split not in self.usable:
                 self.usable[split] = checks.usable(split)
