@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from rlsd_pl import callbacks
-from rlsd_pl.callbacks import RolloutMetrics
+from rlsd_pl.callbacks import RolloutMetrics, SignalWatch
 from rlsd_pl.persistence.iterations import IterationCheckpoint
 from rlsd_pl.persistence.metrics import MetricsLogger
 
@@ -71,13 +71,14 @@ def run_loggers(run_dir: Path, done: int = 0) -> list[Logger]:
 
 
 def with_required(given: Sequence[Callback], run_dir: Path | None, checkpoints: bool | None = True) -> list[Callback]:
-    """The callbacks, one that logs each rollout, and one that saves every iteration; what is there stays.
+    """The callbacks, one that logs each rollout, one that warns where nothing is learnt, and one that saves every
+    iteration; what is there stays.
 
     Args:
         run_dir: no checkpoints without one.
         checkpoints: False for none.
     """
-    required: list[Callback] = [] if _any(given, RolloutMetrics) else [RolloutMetrics()]
+    required: list[Callback] = [kind() for kind in (RolloutMetrics, SignalWatch) if not _any(given, kind)]
     if run_dir is not None and checkpoints is not False and not _any(given, IterationCheckpoint):
         required.append(IterationCheckpoint(run_dir))
     return [*given, *required]
