@@ -115,9 +115,9 @@ def _few_shot(f: Findings, data: RolloutDataModule) -> Advice | None:
 
 
 def _temperature(f: Findings, data: RolloutDataModule) -> Advice | None:
-    if f.pass_at_1.value >= MANY or f.temperature < 0.9:
+    if f.pass_at_1.value >= MANY or f.greedy.value <= f.pass_at_1.value or f.temperature < 0.9:
         return None
-    why = f"pass@1 is {f.pass_at_1.value:.0%} at temperature {f.temperature:g}; a small model drifts less below it"
+    why = f"{f.pass_at_1.value:.0%} right at temperature {f.temperature:g}, {f.greedy.value:.0%} where it is greedy"
     return Advice("a lower temperature", why, "--data.temperature 0.7")
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lightning.pytorch import Trainer
 
 from rlsd_pl.commands.estimate import RunTime, evaluations
-from rlsd_pl.commands.preflight.figures import Share, accuracy, share
+from rlsd_pl.commands.preflight.figures import Share, accuracy, clustered, share
 from rlsd_pl.commands.preflight.plan import Memory, memory_plan, sizes_of
 from rlsd_pl.commands.preflight.rules import RuleOutcome, rule_outcomes
 from rlsd_pl.commands.preflight.teacher import TeacherFindings, teacher_findings
@@ -31,6 +31,7 @@ class Findings:
 
     Attributes:
         groups: the policy's own completions, P lists of G.
+        greedy: accuracy of one greedy completion per problem.
         signal: share of groups of which the objective learns something.
         demonstrations: the objective learns from these instead of from samples.
         instruction: what the verifier asks for.
@@ -49,6 +50,7 @@ class Findings:
     """
 
     groups: list[list[Rollout]]
+    greedy: Share
     signal: Share
     demonstrations: bool
     instruction: str
@@ -82,7 +84,7 @@ class Findings:
 
     @property
     def truncated(self) -> Share:
-        return share([r.completion.truncated for r in self.rollouts])
+        return clustered([[r.completion.truncated for r in group] for group in self.groups])
 
     @property
     def learns(self) -> bool:
@@ -91,7 +93,7 @@ class Findings:
 
     def status(self, status: Status) -> Share:
         """Share of completions with it."""
-        return share([r.verdict.status is status for r in self.rollouts])
+        return clustered([[r.verdict.status is status for r in group] for group in self.groups])
 
 
 def measure(trainer: Trainer, module: PolicyModule, data: RolloutDataModule, groups: int, processes: int) -> Findings:
@@ -122,6 +124,7 @@ def measure(trainer: Trainer, module: PolicyModule, data: RolloutDataModule, gro
     evaluation = seconds.pop("evaluation")
     return Findings(
         groups=sampled.groups,
+        greedy=_greedy(data, sampled, seed),
         signal=signal,
         demonstrations=bool(needs.demonstrations),
         instruction=data.verifier.instruction,
@@ -175,6 +178,12 @@ def _own_samples(
         return data.collector.sampler.sample(order.problems(0), data.sampling, derive_seed(data.seed, "rollout", 0, 0))
     rollouts = [group for each in collected for group in each.groups]
     return SampledGroups([], rollouts, _total(collected, "generate"), _total(collected, "verify"))
+
+
+def _greedy(data: RolloutDataModule, sampled: SampledGroups, seed: int) -> Share:
+    once = replace(data.sampling, completions=1, temperature=0.0)
+    problems = [group[0].problem for group in sampled.groups]
+    return accuracy(data.collector.sampler.sample(problems, once, seed, "greedy").groups)
 
 
 def _seconds(

@@ -22,7 +22,9 @@ TEMPLATE = "page.html"
 def show(console: Console, verdict: str, learns: bool, panels: Sequence[Panel]) -> None:
     """Print all panels, and the verdict at the end, where the eye is."""
     for panel in panels:
-        table = Table(*panel.head, title=panel.title, title_justify="left", title_style="bold", box=None)
+        table = Table(title=panel.title, title_justify="left", title_style="bold", box=None)
+        for head in panel.head:
+            table.add_column(head, overflow="fold")
         for row in panel.rows:
             table.add_row(*(Text(cell) for cell in row))
         console.print("", table)

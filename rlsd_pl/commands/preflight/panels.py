@@ -50,6 +50,7 @@ def _signal(f: Findings, data: RolloutDataModule) -> Panel:
     rows = [
         ("pass@1", str(f.pass_at_1)),
         (f"pass@{size}", str(f.pass_at_group)),
+        ("greedy, one completion each", str(f.greedy)),
         ("groups with a signal", str(f.signal)),
         ("mean reward", f"{sum(rewards) / len(rewards):.3f}" if rewards else "-"),
     ]
@@ -75,10 +76,13 @@ def _rules(f: Findings) -> Panel:
 
 def _examples(f: Findings) -> Panel:
     invalid = [r for r in f.rollouts if r.verdict.status is Status.INVALID]
-    by_reason: dict[str, Rollout] = {}
+    reasons: dict[str, Rollout] = {}
+    problems: dict[str, Rollout] = {}
     for rollout in invalid:
-        by_reason.setdefault(rollout.verdict.detail, rollout)
-    shown = [*by_reason.values(), *(r for r in invalid if r not in by_reason.values())][:EXAMPLES]
+        reasons.setdefault(rollout.verdict.detail, rollout)
+        problems.setdefault(rollout.problem.id, rollout)
+    # Each reason first, then other problems, then whatever there is; a rollout is shown once.
+    shown = list({id(r): r for r in (*reasons.values(), *problems.values(), *invalid)}.values())[:EXAMPLES]
     rows = [(r.problem.id, r.verdict.detail or "-", _end(r.completion.text)) for r in shown]
     missed = f"Instruction that they missed: {f.instruction}" if f.instruction else ""
     return Panel("Without a usable answer", ("problem", "reason", "end of the completion"), rows, missed)
