@@ -243,10 +243,9 @@ def test_what_teaches_depends_on_the_objective(
         assert (found.teacher.looked_at, found.teacher.hinted.total) == (0, 4)
 
 
-def test_the_lab_can_start() -> None:
+def test_the_lab_can_start(tmp_path: Path) -> None:
     """Known of the lab: about 60 % right at temperature 1, about half greedy, nearly all under the teacher's prompt."""
-    argv = ["--groups", "24", "--output", "/dev/null"]
-    found = preflight(argv)
+    found = preflight(["--groups", "16", "--data.group_size", "4", "--output", str(tmp_path / "p.html")])
     assert found.learns
     assert 0.45 < found.pass_at_1.value < 0.72
     assert 0.25 < found.greedy.value < 0.75

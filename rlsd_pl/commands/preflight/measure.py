@@ -106,7 +106,7 @@ def measure(trainer: Trainer, module: PolicyModule, data: RolloutDataModule, gro
     """
     planned = evaluations(trainer)
     resampling, data.max_resampling_rounds = data.max_resampling_rounds, 0
-    problems = _problems(data, LOOKED_AT)
+    problems, every = _problems(data, LOOKED_AT, usable=True), _problems(data, LOOKED_AT, usable=False)
     _warm_up(module, data, problems[0])
     collected = [_collect(data, groups, 0)]
     if not _signal(collected).seen:
@@ -115,7 +115,7 @@ def measure(trainer: Trainer, module: PolicyModule, data: RolloutDataModule, gro
     needs = module.objective.needs
     asks = bool(needs.signals & (Signal.TEACHER | Signal.DISTRIBUTION))
     seed = derive_seed(data.seed, "preflight")
-    teacher = teacher_findings(data.collector, collected[0], problems, seed) if asks else None
+    teacher = teacher_findings(data.collector, collected[0], every, seed) if asks else None
     cost = update_cost(trainer, module, data, collected[0].batch)
     prompts = [len(ids) for ids in data.collector.sampler.prompts(problems)]
     longest = max(prompts + (teacher.prompts if teacher else []))
@@ -145,10 +145,13 @@ def measure(trainer: Trainer, module: PolicyModule, data: RolloutDataModule, gro
     )
 
 
-def _problems(data: RolloutDataModule, most: int) -> list[Problem]:
-    """Training problems as they stand in the data, those that a run leaves out for want of a text included."""
+def _problems(data: RolloutDataModule, most: int, usable: bool) -> list[Problem]:
+    """The first training problems; all as they stand in the data, or those that a run does not leave out."""
     size = data.task.size("train")
-    return [data.task.problem("train", index) for index in range(most if size is None else min(most, size))]
+    indices = data.usable["train"] if usable else None
+    if indices is None:
+        indices = range(most if size is None else size)
+    return [data.task.problem("train", index) for index in indices[:most]]
 
 
 def _warm_up(module: PolicyModule, data: RolloutDataModule, problem: Problem) -> None:
