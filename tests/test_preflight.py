@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from rlsd_pl.commands.preflight.figures import Share, auroc, clustered, share
 from rlsd_pl.commands.preflight.measure import Findings
 from rlsd_pl.commands.preflight.plan import Sizes, activations, cache, memory, memory_plan, optimizer_factor
 from rlsd_pl.engines import ScriptedEngine
-from rlsd_pl.types import Status
-from tests.conftest import GSM8K
+from rlsd_pl.types import Problem, Status
+from rlsd_pl.verifiers.composite import parts_of
+from tests.conftest import GSM8K, REPOSITORY
 
 # --- completions that are written out ---------------------------------------------------------------------------------
 
@@ -207,6 +209,20 @@ def test_what_completions_say_is_text_on_the_page(tmp_path: Path) -> None:
     page = Page((tmp_path / "p.html").read_text())
     assert page.text.count(hostile) == 3
     assert "script" not in page.open
+
+
+def test_the_flags_that_it_names_are_taken(table: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """The rule by its class; the format reward as docs/preflight.md has it."""
+    argv = flags(table, tiny_model, tmp_path / "p.html")
+    verifier = parts([*argv, "--verifier.rule", "rlsd_pl.verifiers.extraction.LastNumber"]).datamodule.verifier
+    assert [type(part.rule).__name__ for part in parts_of(verifier)] == ["LastNumber"]  # type: ignore[attr-defined]
+    (snippet,) = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "docs" / "preflight.md").read_text(), re.DOTALL)
+    (tmp_path / "boxed.yaml").write_text(snippet)
+    verifier = parts([*argv, "--config", str(tmp_path / "boxed.yaml")]).datamodule.verifier
+    problem = Problem("p", [{"role": "user", "content": "x"}], "7")
+    verdicts = verifier.verify([r"so \boxed{7}.", "a\n\\boxed{9}", "7"], [problem] * 3)
+    verifier.close()
+    assert [verdict.reward for verdict in verdicts] == pytest.approx([1.0, 0.2, 0.0])
 
 
 # --- status, and mistakes ---------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def histogram(
         if (tall := HEIGHT * count / max(counts.max(), 1))
     ]
     line = None if marker is None else round(WIDTH * (marker - low) / (high - low), 2)
-    return Chart(title, bars, f"{edges[0]:.4g}", f"{edges[-1]:.4g}", line)
+    return Chart(title, bars, f"{edges[0]:.3g}", f"{edges[-1]:.3g}", line)
 
 
 def histograms(title: str, series: Mapping[str, Sequence[float]]) -> list[Chart]:

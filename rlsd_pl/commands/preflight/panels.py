@@ -137,7 +137,7 @@ def _time(f: Findings) -> Panel:
             f"evaluation: {f.held_out} problems x (1 greedy + {f.samples} sampled)",
             duration(f.time.evaluation_seconds) if f.time.evaluations else "none",
         ),
-        (f"run: {f.time}", duration(f.time.seconds)),
+        ("whole run", str(f.time)),
         ("tokens per second, sampling", f"{f.tokens_per_second:.0f}"),
         ("peak memory in use", human(f.peak)),
     ]
