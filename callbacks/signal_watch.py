@@ -47,8 +47,8 @@ class SignalWatch(Callback):
         if len(self.silent) == self.iterations and trainer.is_global_zero:
             found = causes(mean(self.silent), data.verifier, data.sampling.max_tokens)[:LIKELY]
             log.warning(
-                "%d iterations in a row without any signal: within each group all rewards are equal, so nothing was "
-                "learnt. Likely causes: %s. See more with: %s",
+                "%d iterations in a row without any signal: no group held anything to learn from. Likely causes: %s. "
+                "See more with: %s",
                 self.iterations,
                 "; ".join(found) or "unknown",
                 self.command,

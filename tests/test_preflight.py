@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from rlsd_pl.commands.preflight.command import PreflightCLI, preflight, process_
 from rlsd_pl.commands.preflight.figures import Share, auroc, clustered, share
 from rlsd_pl.commands.preflight.measure import Findings
 from rlsd_pl.commands.preflight.plan import Sizes, activations, cache, memory, memory_plan, optimizer_factor
+from rlsd_pl.commands.preflight.teacher import TeacherFindings
 from rlsd_pl.engines import ScriptedEngine
-from rlsd_pl.types import Problem, Status
+from rlsd_pl.types import Completion, Problem, Rollout, Status, Verdict
 from rlsd_pl.verifiers.composite import parts_of
 from tests.conftest import GSM8K, REPOSITORY
 
@@ -148,10 +150,55 @@ def test_the_rule_comes_first_and_then_the_format(
         "Boxed finds an answer in 50% of completions, FlexibleBoxed in 92%; 50% would be right instead of 17%"
     )
     assert changes[0].how.startswith("--verifier.rule rlsd_pl.verifiers.extraction.FlexibleBoxed")
-    assert "more samples" not in [change.what for change in changes]  # 1 - (5/6)^4 is above a half already
+    # 1 - (5/6)^4 is above a half already, so larger groups are not what is missing.
+    assert next(change for change in changes if change.what == "more samples").how == "--data.max_resampling_rounds 2"
     assert verdict(written[0], data).startswith(
         "Training can start: 33% (6% to 79%) of groups have a signal, about 1.0 of 3"
     )
+
+
+def judged(*groups: str) -> list[list[Rollout]]:
+    """A completion by a letter: Right, Wrong, Invalid, or Truncated and wrong."""
+    status = {"R": Status.PASS, "W": Status.FAIL, "I": Status.INVALID, "T": Status.FAIL}
+    problem = Problem("p", [{"role": "user", "content": "x"}], "7")
+
+    def rollout(letter: str) -> Rollout:
+        length = 64 if letter == "T" else 60
+        completion = Completion((1,) * length, (0.0,) * length, "x", truncated=letter == "T")
+        return Rollout(problem, completion, Verdict(float(letter == "R"), status[letter]))
+
+    return [[rollout(letter) for letter in group] for group in groups]
+
+
+HINTED = TeacherFindings(
+    hinted=Share(1, 10), bare=Share(6, 10), right=[], wrong=[], shown=Share(10, 10), prompts=[9], looked_at=3, blank=0,
+    known=0, answers_known=0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("groups", "changed", "expected"),
+    [
+        (["WWWW"] * 4, {}, ["easier rows", "few-shot prompts", "SFT first"]),
+        (["IIII"] * 4, {}, ["easier rows", "few-shot prompts", "SFT first"]),
+        (["IIIW"] * 4, {}, ["reward the format", "easier rows", "few-shot prompts", "SFT first"]),
+        (["RWWW"] * 4, {"signal": Share(4, 4)}, []),
+        (["RWWW", "WWWW"] * 4, {"signal": Share(3, 8), "greedy": Share(4, 8)}, ["a lower temperature", "more samples"]),
+        (["RRRR"] * 4, {}, ["harder rows"]),
+        (["RRTT"] * 4, {"signal": Share(4, 4)}, ["the context"]),
+        (["RRWW"] * 4, {"signal": Share(4, 4), "max_tokens": 512}, ["a shorter context"]),
+        (["RRWW"] * 4, {"signal": Share(4, 4), "teacher": HINTED}, ["the context"]),
+        (["RRWW"] * 4, {"signal": Share(4, 4), "time": RunTime(10, 1.0, 3, 2.0)}, ["a cheaper evaluation"]),
+        (["WWWW"] * 4, {"demonstrations": True}, []),
+    ],
+)
+def test_what_to_change(
+    groups: list[str], changed: dict, expected: list[str], written: tuple[Findings, Path], table: Path, tiny_model: Path
+) -> None:
+    base = replace(written[0], signal=Share(0, len(groups)), greedy=Share(0, 4), rules=[], teacher=None)
+    base = replace(base, time=RunTime(10, 1.0, 0, 1.0))
+    data = parts(flags(table, tiny_model, Path("unused"))).datamodule
+    assert [change.what for change in advice(replace(base, groups=judged(*groups), **changed), data)] == expected
 
 
 def parts(argv: list[str]) -> PreflightCLI:
@@ -223,6 +270,26 @@ def test_the_flags_that_it_names_are_taken(table: Path, tiny_model: Path, tmp_pa
     verdicts = verifier.verify([r"so \boxed{7}.", "a\n\\boxed{9}", "7"], [problem] * 3)
     verifier.close()
     assert [verdict.reward for verdict in verdicts] == pytest.approx([1.0, 0.2, 0.0])
+
+
+class Full(ScriptedEngine):
+    """A device without room."""
+
+    def __init__(self) -> None:
+        super().__init__(self.raises)
+
+    @staticmethod
+    def raises(prompt: str, index: int) -> str:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+
+def test_too_little_memory_says_what_to_set(table: Path, tiny_model: Path, tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["preflight", *flags(table, tiny_model, tmp_path / "p.html", "--engine", "tests.test_preflight.Full")])
+    assert left.value.code == 2
+    shown = capsys.readouterr().err
+    assert "--engine.batch_size" in shown
+    assert "Tried to allocate 2 GiB" in shown
 
 
 # --- status, and mistakes ---------------------------------------------------------------------------------------------

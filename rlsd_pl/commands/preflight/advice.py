@@ -132,15 +132,14 @@ def _sft(f: Findings, data: RolloutDataModule) -> Advice | None:
 
 
 def _more_samples(f: Findings, data: RolloutDataModule) -> Advice | None:
-    share, group = f.pass_at_1.value, data.sampling.completions
-    if not 0 < share < 0.5 or f.signal.value >= 0.5:
+    right, group = f.pass_at_1.value, data.sampling.completions
+    if not 0 < right < 0.5 or f.signal.value >= 0.5:
         return None
     # A group of G has a right completion in half of the cases from 1 - (1 - p)^G = 1/2 on.
-    wanted = math.ceil(math.log(0.5) / math.log1p(-share))
-    why = f"{f.signal.value:.0%} of groups of {group} have a signal; at {share:.0%} right, groups of {wanted} have one "
-    return Advice(
-        "more samples", f"{why}in half of the cases", f"--data.group_size {wanted}, or --data.max_resampling_rounds 2"
-    ) if wanted > group else None  # fmt: skip
+    wanted = math.ceil(math.log(0.5) / math.log1p(-right))
+    how = f"--data.group_size {wanted}" if wanted > group else "--data.max_resampling_rounds 2"
+    why = f"{f.signal.value:.0%} of groups of {group} have a signal, and {right:.0%} of completions are right"
+    return Advice("more samples", why, how)
 
 
 def _shorter_context(f: Findings, data: RolloutDataModule) -> Advice | None:
