@@ -8,6 +8,7 @@ from rlsd_pl.callbacks.learning_curve import LearningCurve
 from rlsd_pl.callbacks.rollout_log import RolloutLog
 from rlsd_pl.callbacks.rollout_metrics import RolloutMetrics
 from rlsd_pl.callbacks.sample_table import SampleTable
+from rlsd_pl.callbacks.signal_watch import SignalWatch
 
 __all__ = [
     "ConsoleReport",
@@ -18,4 +19,5 @@ __all__ = [
     "RolloutLog",
     "RolloutMetrics",
     "SampleTable",
+    "SignalWatch",
 ]

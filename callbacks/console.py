@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from rlsd_pl.commands.estimate import RunTime, evaluations
 from rlsd_pl.commands.runs import read_history
 from rlsd_pl.datamodule import RolloutDataModule
 from rlsd_pl.evaluation import Evaluation
+from rlsd_pl.module import PolicyModule
 from rlsd_pl.rollout.sampler import Progress as Completed
 
 COLUMNS = {
@@ -39,6 +41,9 @@ SUMMARY = (
 
 HEADER_EVERY = 20
 
+MOST_EVALUATION = 0.3
+"""Share of the remaining time above which evaluations are named as what to make smaller."""
+
 
 class ConsoleReport(ProgressBar):
     """Rich progress bars for rollouts, evaluation and updates; one line of metrics per iteration; before and after."""
@@ -59,6 +64,8 @@ class ConsoleReport(ProgressBar):
         self.lines = 0
         self.before: dict[str, float] = {}
         self.started = time.perf_counter()
+        self.updates_started = self.evaluation_started = self.evaluation_seconds = 0.0
+        self.estimated = False
 
     def disable(self) -> None:
         """Called by Lightning on all processes but the first."""
@@ -95,6 +102,7 @@ class ConsoleReport(ProgressBar):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the updates of this iteration."""
+        self.updates_started = time.perf_counter()
         if self._shown(trainer):
             self._bar("updates", int(trainer.num_training_batches))
 
@@ -102,6 +110,13 @@ class ConsoleReport(ProgressBar):
         """Advance the updates."""
         if self._shown(trainer):
             self.progress.advance(self.bars["updates"])
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.evaluation_started = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluations count in the estimate of the run's time."""
+        self.evaluation_seconds = time.perf_counter() - self.evaluation_started
 
     # --- text --------------------------------------------------------------------------------------------------------
 
@@ -138,6 +153,33 @@ class ConsoleReport(ProgressBar):
         if evaluated:
             metrics |= cast(Evaluation, pl_module.evaluation).measured
         self._line({**metrics, **self._data(trainer).latest_metrics, "iteration": float(trainer.current_epoch + 1)})
+        # What a demonstration takes says nothing of a sampled completion.
+        objective = cast(PolicyModule, pl_module).objective
+        if not self.estimated and (self.evaluation_seconds or not objective.needs.demonstrations):
+            self.estimated = True
+            self._estimate(trainer, bool(evaluated))
+
+    def _estimate(self, trainer: Trainer, evaluated: bool) -> None:
+        """What the rest of the run will take, by its first iteration and evaluation."""
+        data = self._data(trainer)
+        updates = time.perf_counter() - self.updates_started - (self.evaluation_seconds if evaluated else 0.0)
+        iteration = data.latest_metrics["perf/rollout_seconds"] + updates
+        completions = data.held_out * (1 + data.val_samples)
+        # Without an evaluation so far: by what a completion of the rollout took.
+        by_rollout = data.latest_metrics["perf/generate_seconds"] * completions
+        by_rollout /= data.prompts_per_rollout * data.sampling.completions
+        done = trainer.current_epoch + 1
+        left = evaluations(trainer, done)
+        time_left = RunTime((trainer.max_epochs or 0) - done, iteration, left, self.evaluation_seconds or by_rollout)
+        if not time_left.iterations:
+            return
+        what = f" ({data.held_out} held-out problems x (1 greedy + {data.val_samples} sampled))" if left else ""
+        self.console.print(f"[dim]to come: {time_left}{what}[/]")
+        if time_left.evaluated_share > MOST_EVALUATION:
+            self.console.print(
+                f"[dim]Evaluations are {time_left.evaluated_share:.0%} of it; see --data.val_problems, "
+                "--data.val_samples, --trainer.check_val_every_n_epoch.[/]"
+            )
 
     def _line(self, metrics: dict[str, float]) -> None:
         if self.lines % HEADER_EVERY == 0:

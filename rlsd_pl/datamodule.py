@@ -89,6 +89,7 @@ class RolloutDataModule(LightningDataModule):
         val_problems: held-out problems per evaluation.
         val_samples: sampled completions per held-out problem, for avg@k and pass@k; 0 skips sampling.
         max_error_share: share of completions that the verifier may fail on before the run stops.
+        val_before_training: whether the initial policy is evaluated, as iteration 0.
         verify_timeout_seconds: of one call of the verifier, ``verify`` or ``check``; several warnings, and past it the
             run stops and names the verifier.
         max_skipped_share: share of unusable rows in the data above which the run does not start.
@@ -119,6 +120,7 @@ class RolloutDataModule(LightningDataModule):
         seed: int = 0,
         max_teacher_prompt_tokens: int | None = None,
         verify_timeout_seconds: float = 600.0,
+        val_before_training: bool = True,
     ) -> None:
         super().__init__()
         for name, value, least in [
@@ -151,7 +153,7 @@ class RolloutDataModule(LightningDataModule):
         self.updates_per_rollout, self.micro_batch_size = updates_per_rollout, micro_batch_size
         self.max_prompt_tokens, self.max_teacher_prompt_tokens = max_prompt_tokens, max_teacher_prompt_tokens
         self.sampling = Sampling(max_completion_tokens, group_size, temperature, top_p, top_k)
-        self.val_problems, self.val_samples = val_problems, val_samples
+        self.val_problems, self.val_samples, self.val_before_training = val_problems, val_samples, val_before_training
         self.max_error_share, self.max_skipped_share = max_error_share, max_skipped_share
         self.max_resampling_rounds, self.verify_timeout_seconds = max_resampling_rounds, verify_timeout_seconds
         self.seed = seed
@@ -167,6 +169,8 @@ class RolloutDataModule(LightningDataModule):
         """Check every row that could be used, and that the Trainer fits a rollout loop."""
         if stage == "fit":
             self._check_trainer()
+            if not self.val_before_training:
+                self._trainer.num_sanity_val_steps = 0
             self._warn_of_truncated_sampling()
         checks = ProblemCheck(
             self.task,
@@ -312,10 +316,15 @@ class RolloutDataModule(LightningDataModule):
 
     # --- evaluation --------------------------------------------------------------------------------------------------
 
+    @property
+    def held_out(self) -> int:
+        """Held-out problems of one evaluation, over all processes: ``val_problems``, or all that there are."""
+        usable = self.usable["val"]
+        return self.val_problems if usable is None else min(self.val_problems, len(usable))
+
     def val_dataloader(self) -> DataLoader:
         """This process's share of the held-out problems, completed when the loader is iterated."""
-        usable = self.usable["val"]
-        count = self.val_problems if usable is None else min(self.val_problems, len(usable))
+        usable, count = self.usable["val"], self.held_out
         problems = [self.task.problem("val", i if usable is None else usable[i]) for i in range(count)]
         rank, world = self._trainer.global_rank, self._trainer.world_size
         own = problems[rank::world]

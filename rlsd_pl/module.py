@@ -140,9 +140,16 @@ class PolicyModule(LightningModule):
     # --- training ----------------------------------------------------------------------------------------------------
 
     def training_step(self, micro: MicroBatch, batch_idx: int) -> STEP_OUTPUT:
-        """One micro-batch: score, loss per token, reduction by the count of the whole optimizer batch."""
+        """One micro-batch: its loss, and what is logged of it."""
+        self.last_batch = micro.batch
+        loss, token_loss = self.loss(micro)
+        self._log_tokens({"loss": token_loss.loss.detach(), **token_loss.diagnostics}, micro.batch.loss_mask)
+        # Lightning divides by the accumulated batches, and processes are averaged; the count has covered both already.
+        return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def loss(self, micro: MicroBatch) -> tuple[Tensor, TokenLoss]:
+        """Score, loss per token [B, T], and its reduction by the count of the whole optimizer batch, a scalar."""
         batch, needs = micro.batch, self.objective.needs
-        self.last_batch = batch
         scores = self.policy(
             batch.prompts,
             batch.completions,
@@ -152,10 +159,7 @@ class PolicyModule(LightningModule):
             entropy_gradient=needs.entropy_gradient,
         )
         token_loss = self._token_loss(batch, scores)
-        loss = self.objective.reduction(token_loss.loss, batch.loss_mask, micro.loss_count)
-        self._log_tokens({"loss": token_loss.loss.detach(), **token_loss.diagnostics}, batch.loss_mask)
-        # Lightning divides by the accumulated batches, and processes are averaged; the count has covered both already.
-        return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
+        return self.objective.reduction(token_loss.loss, batch.loss_mask, micro.loss_count), token_loss
 
     def _token_loss(self, batch: RolloutBatch, scores: TokenScores) -> TokenLoss:
         """The objective's loss, its shape checked."""

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from rlsd_pl import callbacks
-from rlsd_pl.callbacks import RolloutMetrics
+from rlsd_pl.callbacks import RolloutMetrics, SignalWatch
 from rlsd_pl.loggers import TensorBoard
 from rlsd_pl.persistence.iterations import IterationCheckpoint
 
@@ -60,13 +60,14 @@ def default_callbacks(writing: bool = True) -> list[Callback]:
 
 
 def with_required(given: Sequence[Callback], run_dir: Path | None, checkpoints: bool | None = True) -> list[Callback]:
-    """The callbacks, one that logs each rollout, and one that saves every iteration; what is there stays.
+    """The callbacks, one that logs each rollout, one that warns where nothing is learnt, and one that saves every
+    iteration; what is there stays.
 
     Args:
         run_dir: no checkpoints without one.
         checkpoints: False for none.
     """
-    required: list[Callback] = [] if _any(given, RolloutMetrics) else [RolloutMetrics()]
+    required: list[Callback] = [kind() for kind in (RolloutMetrics, SignalWatch) if not _any(given, kind)]
     if run_dir is not None and checkpoints is not False and not _any(given, IterationCheckpoint):
         required.append(IterationCheckpoint(run_dir))
     return [*given, *required]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from lightning.pytorch.cli import (
 )
 from lightning.pytorch.loggers import Logger
 
+from rlsd_pl.callbacks import SignalWatch
 from rlsd_pl.commands.lifecycle import RunStart, finish, hold_data, how_to_go_on, reported
 from rlsd_pl.commands.memory import release_memory, with_smaller_batches
 from rlsd_pl.commands.parser import MODE, Parser, give_up, mistakes_told
@@ -176,7 +178,8 @@ class FitCLI(PartsCLI):
             history = ConfigHistory(self.run.path / CONFIG_FILE, self.resolved, self.run.iteration)
             replace.append(history.write)
         checkpoint = IterationCheckpoint(self.run.path, self.stop.deferred, self.run.check, replace)
-        return [self.stop, RunStart(self.run), *resumed_callbacks(self.changes), checkpoint]
+        watch = SignalWatch(command=f"rlsd-pl preflight --config {shlex.quote(str(self.run.path / CONFIG_FILE))}")
+        return [self.stop, RunStart(self.run), *resumed_callbacks(self.changes), watch, checkpoint]
 
 
 def build(argv: Sequence[str], stop: StopOnSignal | None = None) -> FitCLI:

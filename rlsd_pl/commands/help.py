@@ -56,6 +56,15 @@ PAGES = {
             ("--output FILE", "where the results go; default RUN_FOLDER/evaluation.json"),
         ],
     ),
+    "preflight": Page(
+        "Sample a few groups as a run would: whether it can learn, what it will take, what to change.",
+        [
+            ("--groups 16", "problems to sample; twice as many where none of the first ones has a signal"),
+            ("--output preflight.html", "the report as a page; the terminal shows the same tables"),
+            ("--model PATH_OR_HUB_ID", "this and all other flags and presets are those of fit"),
+            ("", "exit status 0: training can learn; 1: it cannot; 2: a mistake in settings, data or model"),
+        ],
+    ),
     "sweep": Page(
         "Train with several objectives on several seeds, and compare them.",
         [

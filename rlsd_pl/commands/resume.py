@@ -24,6 +24,7 @@ FREE = (
     "data.micro_batch_size",
     "data.val_problems",
     "data.val_samples",
+    "data.val_before_training",
     "data.max_error_share",
     "data.max_skipped_share",
     "model.gradient_checkpointing",

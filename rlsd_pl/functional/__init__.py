@@ -11,9 +11,11 @@ from rlsd_pl.functional.logprobs import DistributionTerm, Head, token_scores
 from rlsd_pl.functional.masking import masked_mean, masked_sum
 from rlsd_pl.functional.statistics import (
     MeanInterval,
+    ShareInterval,
     mean_interval,
     pass_at_k,
     student_t_quantile,
+    wilson_interval,
     zero_variance_groups,
 )
 
@@ -21,6 +23,7 @@ __all__ = [
     "DistributionTerm",
     "Head",
     "MeanInterval",
+    "ShareInterval",
     "contrastive_evidence",
     "evidence_delta",
     "jsd",
@@ -31,5 +34,6 @@ __all__ = [
     "pass_at_k",
     "student_t_quantile",
     "token_scores",
+    "wilson_interval",
     "zero_variance_groups",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
@@ -94,6 +95,42 @@ def mean_interval(sample: Tensor, confidence: float = 0.95) -> MeanInterval:
         return MeanInterval(values.item(), math.nan)
     half_width = student_t_quantile(confidence, n - 1) * values.std().item() / math.sqrt(n)
     return MeanInterval(values.mean().item(), half_width)
+
+
+class ShareInterval(NamedTuple):
+    """Bounds of a share, in [0, 1]."""
+
+    low: float
+    high: float
+
+
+def wilson_interval(share: float, n: float, confidence: float = 0.95) -> ShareInterval:
+    """Bounds ``(s + z^2/2n -+ z sqrt(s (1 - s)/n + z^2/4n^2)) / (1 + z^2/n)`` of a share s that was seen in n draws.
+
+    Holds where the share is 0 or 1 and n is small, unlike ``s -+ z sqrt(s (1 - s)/n)``, which has no width there.
+    Source: Wilson, J. Am. Stat. Assoc. 22, 1927; compared with others in Brown, Cai and DasGupta, Stat. Sci. 16, 2001.
+
+    Args:
+        share: in [0, 1].
+        n: independent draws, above 0; need not be whole (an effective sample size).
+        confidence: two-sided, in (0, 1).
+
+    Raises:
+        ValueError: outside these ranges.
+
+    >>> low, high = wilson_interval(0.0, 16)
+    >>> low, round(high, 4)
+    (0.0, 0.1936)
+    """
+    if not 0 <= share <= 1 or n <= 0 or not 0 < confidence < 1:
+        raise ValueError(f"share is {share}, n {n} and confidence {confidence}, expected [0, 1], above 0 and (0, 1)")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    scale = 1 + z * z / n
+    centre = (share + z * z / (2 * n)) / scale
+    half_width = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    # At 0 and 1 the bound is exact, which rounding would miss.
+    low = 0.0 if share == 0 else max(centre - half_width, 0.0)
+    return ShareInterval(low, 1.0 if share == 1 else min(centre + half_width, 1.0))
 
 
 def student_t_quantile(confidence: float, degrees_of_freedom: int) -> float:

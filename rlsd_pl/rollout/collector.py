@@ -13,7 +13,14 @@ from rlsd_pl.collectives import Sums, global_sum
 from rlsd_pl.errors import UserCodeError
 from rlsd_pl.functional import zero_variance_groups
 from rlsd_pl.objectives import Objective
-from rlsd_pl.rollout.metrics import contrast_sums, credit_sums, group_sums, rollout_sums, time_sums
+from rlsd_pl.rollout.metrics import (
+    contrast_sums,
+    credit_sums,
+    group_sums,
+    rollout_sums,
+    signal_sums,
+    time_sums,
+)
 from rlsd_pl.rollout.sampler import SampledGroups, Sampler, derive_seed
 from rlsd_pl.rollout.scorer import Scorer
 from rlsd_pl.rollout.spans import span_mask
@@ -87,6 +94,7 @@ class RolloutCollector:
             **group_sums(batch, sampled),
             **contrast_sums(batch, sampled, self.scorer.contrast),
             **credit_sums(credited, credit),
+            **signal_sums(credited, len(sampled.groups)),
             **time_sums(sampled, score_seconds),
         }
         return RolloutSet(sampled.groups, credited, sums)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+from torch import Tensor
+
 from rlsd_pl.collectives import Sums
 from rlsd_pl.contexts import Context
 from rlsd_pl.functional import masked_sum, zero_variance_groups
 from rlsd_pl.rollout.sampler import SampledGroups
 from rlsd_pl.types import Credit, Rollout, RolloutBatch, Status
+
+LEAST_ADVANTAGE = 1e-6
+"""A smaller one is what rounding leaves of a group whose rewards are all equal."""
 
 
 def rollout_sums(rollouts: Sequence[Rollout]) -> Sums:
@@ -67,6 +73,26 @@ def credit_sums(batch: RolloutBatch, credit: Credit) -> Sums:
         departure = (batch.token_advantages - batch.advantages[:, None]).abs()
         sums["credit/departure"] = (float(masked_sum(departure, batch.loss_mask)), tokens)
     return sums
+
+
+def learnt_groups(batch: RolloutBatch, groups: int) -> Tensor:
+    """bool [P]: the groups of which something is learnt, by a token advantage or by a weight of the distribution term.
+
+    Args:
+        batch: with credit; rows are groups one after the other.
+        groups: P.
+    """
+    learnt = torch.zeros(len(batch), dtype=torch.bool)
+    if batch.token_advantages is not None:
+        learnt |= ((batch.token_advantages.abs() > LEAST_ADVANTAGE) & batch.loss_mask).any(dim=1)
+    if batch.distribution_weights is not None:
+        learnt |= (batch.distribution_weights != 0) & batch.loss_mask.any(dim=1)
+    return learnt.view(groups, -1).any(dim=1)
+
+
+def signal_sums(batch: RolloutBatch, groups: int) -> Sums:
+    """Groups of which nothing is learnt; keys ``credit/``."""
+    return {"credit/no_signal": (float((~learnt_groups(batch, groups)).sum()), float(groups))}
 
 
 def time_sums(sampled: SampledGroups, score_seconds: float) -> Sums:

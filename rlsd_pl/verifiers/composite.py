@@ -51,6 +51,13 @@ class CompositeVerifier(Verifier):
             part.close()
 
 
+def parts_of(verifier: Verifier) -> list[Verifier]:
+    """The verifiers that judge: those that a composite is made of, or the one itself."""
+    if not isinstance(verifier, CompositeVerifier):
+        return [verifier]
+    return [leaf for part in verifier.parts.values() for leaf in parts_of(part)]
+
+
 class WeightedVerifier(CompositeVerifier):
     """reward = sum of weight * reward over the parts, the weights made to sum to 1.
 

@@ -88,6 +88,7 @@ def check_statistics(m: ModuleType) -> None:
     assert m.student_t_quantile(0.95, 1) == pytest.approx(12.7062, rel=1e-5)
     assert m.student_t_quantile(0.95, 7) == pytest.approx(2.364624, rel=1e-6)
     assert m.student_t_quantile(0.99, 8) == pytest.approx(3.355387, rel=1e-6)
+    assert m.wilson_interval(0.3, 10) == pytest.approx((0.1077913, 0.6032219), abs=1e-6)
 
 
 EDITS = {
@@ -146,6 +147,9 @@ EDITS = {
         ("student_t_quantile(confidence, n - 1)", "student_t_quantile(confidence, n)"),
         ("0.0 if degrees_of_freedom == 1 else term", "term"),
         ("(n - 1) / n *", "n / (n + 1) *"),
+        ("(1 + confidence) / 2", "confidence"),
+        ("z * z / (2 * n)", "z * z / n"),
+        ("share * (1 - share) / n + z * z / (4 * n * n)", "share * (1 - share) / n"),
     ],
 }
 """By module: a piece of its source, and what is put in its place."""

@@ -88,6 +88,32 @@ def test_t_quantile_refuses_what_has_none(confidence: float, degrees_of_freedom:
         F.student_t_quantile(confidence, degrees_of_freedom)
 
 
+# 95 % bounds: the roots b of (share - b)^2 = z^2 b (1 - b) / n, worked out apart.
+WILSON = {
+    (0, 10): (0.0, 0.277533),
+    (10, 10): (0.722467, 1.0),
+    (3, 10): (0.107791, 0.603222),
+    (81, 263): (0.255289, 0.366210),
+}
+
+
+@pytest.mark.parametrize(("seen", "n"), WILSON)
+def test_wilson_bounds(seen: int, n: int):
+    assert F.wilson_interval(seen / n, n) == pytest.approx(WILSON[seen, n], abs=1e-6)
+
+
+def test_wilson_bounds_are_where_the_score_test_just_accepts():
+    for share, n in [(0.2, 15), (0.55, 40), (0.01, 300)]:
+        for bound in F.wilson_interval(share, n, 0.9):
+            assert abs(share - bound) / math.sqrt(bound * (1 - bound) / n) == pytest.approx(1.644854, rel=1e-5)
+
+
+@pytest.mark.parametrize(("share", "n", "confidence"), [(1.1, 3, 0.95), (-0.1, 3, 0.95), (0.5, 0, 0.95), (0.5, 3, 1.0)])
+def test_wilson_bounds_are_refused_for_what_is_no_share(share: float, n: float, confidence: float):
+    with pytest.raises(ValueError, match="expected"):
+        F.wilson_interval(share, n, confidence)
+
+
 def test_zero_variance_groups():
     rewards = torch.tensor([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0], [0.0, math.nan]])
     valid = torch.tensor([[True, True], [True, True], [True, False], [True, True]])

@@ -16,13 +16,16 @@ from rlsd_pl.types import Problem
 SHOWN = 10
 
 
-def stands_in(problem: Problem) -> bool:
-    """True if the answer stands in the prompt as a word of its own: then privileged text tells nothing new.
+def stands_in(problem: Problem, text: str | None = None) -> bool:
+    """True if ``text``, by default the answer, stands in the prompt as words of its own: then privileged text tells
+    nothing new.
 
     A short answer may stand there by chance (``2`` in a problem with several numbers), so this is counted, not refused.
     """
-    answer = (problem.answer or "").strip()
-    return bool(answer) and re.search(rf"(?<![\w.]){re.escape(answer)}(?!\w|\.\d)", problem.prompt, re.I) is not None
+    found, prompt = (
+        " ".join(each.split()) for each in ((problem.answer or "") if text is None else text, problem.prompt)
+    )
+    return bool(found) and re.search(rf"(?<![\w.]){re.escape(found)}(?!\w|\.\d)", prompt, re.I) is not None
 
 
 @dataclass
