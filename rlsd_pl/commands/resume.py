@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 FREE = (
     "trainer",
+    "export",
     "num_threads",
     "engine.init_args.batch_size",
     "data.micro_batch_size",
