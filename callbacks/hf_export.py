@@ -77,7 +77,7 @@ class HuggingFaceExport(Callback):
 
 def _save_adapter(policy: Policy, folder: Path) -> None:
     """peft writes a card of its own beside the adapters; it knows nothing of the training."""
-    cast(PeftModel, policy.model).save_pretrained(folder)
+    cast(PeftModel, policy.model).save_pretrained(str(folder))
     policy.tokenizer.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
 

@@ -153,7 +153,7 @@ def write_gguf(gguf, path: Path) -> dict:
     import numpy
 
     random, width, words = numpy.random.default_rng(0), 8, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    words += [chr(code) for code in range(33, 127)]
+    words += [*map(chr, range(33, 127)), "ab"]
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_context_length(64)
     writer.add_embedding_length(width)
@@ -198,13 +198,14 @@ def study(problems, tiny_model, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["fit.py"])
 
-        def run(folder: Path, *flags: str) -> None:
+        def run(folder: Path, *flags: str, after: tuple[str, ...] = ()) -> None:
             for name in (RUN_DIR_VARIABLE, CHECKPOINT_VARIABLE):
                 patch.delenv(name, raising=False)
-            fit([*flags, *words, *TINY, "--run_dir", str(folder)])
+            fit([*flags, *words, *TINY, *after, "--run_dir", str(folder)])
 
         model = ("--model", str(tiny_model))
-        run(root / "sft", "--objective", "sft", "--experiment", "real_sft", *model)
+        whole = ("--data.max_completion_tokens", "200")  # the solutions in tokens of the tiny model
+        run(root / "sft", "--objective", "sft", "--experiment", "real_sft", *model, after=whole)
         for objective in ("rlsd", "opsd"):
             flags = ("--objective", objective, "--experiment", "real", "--context", "solution")
             run(root / "study" / objective / "seed-0", *flags, "--model", str(root / "sft" / "hf"))

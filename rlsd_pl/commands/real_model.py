@@ -176,13 +176,13 @@ def _before_after(series: Mapping[int, float]) -> str:
 
 
 def times(sft: Path, runs: Sequence[Run]) -> str:
-    """Seconds of rollouts and updates, evaluations left out."""
+    """Seconds of rollouts, and of updates with the evaluations that came behind them."""
     histories = {"sft": read_history(sft), **{run.name: run.history for run in runs}}
     rows = [
         [name, str(len(history.get(SECONDS[1], {}))), *(f"{sum(history.get(key, {}).values()):.0f}" for key in SECONDS)]
         for name, history in histories.items()
     ]
-    return _table(["run", "iterations", "rollouts (s)", "updates (s)"], rows)
+    return _table(["run", "iterations", "rollouts (s)", "updates and evaluations (s)"], rows)
 
 
 def samples(root: Path, runs: Sequence[Run], count: int) -> str:
