@@ -33,7 +33,7 @@ LEAKAGE = {
     "leakage/phrase_rate": "completions that refer to unseen material",
     "leakage/hollow_rate": "answers that their own steps do not yield",
     "leakage/length_drift": "change of mean length since the first evaluation",
-    "leakage/teacher_kl": "KL(S || T) by sampling, nats per token",
+    "leakage/teacher_kl": "KL of policy to teacher by sampling (nats per token)",
 }
 
 ARXIV = re.compile(r"\b\d{4}\.\d{5}\b")
@@ -101,7 +101,7 @@ def _eval_results(training: Training, history: History) -> list[EvalResult] | No
             dataset_name=f"held-out problems of {getattr(task, 'name', type(task).__name__)}",
             metric_type="accuracy",
             metric_name="greedy accuracy",
-            metric_value=series[max(series)],
+            metric_value=round(series[max(series)], 6),
         )
     ]
 
@@ -144,16 +144,20 @@ def _evaluations(training: Training, history: History) -> str:
     ]
     if not rows:
         return "## Evaluation\n\nThe run was not evaluated."
-    before, after = _ends(history["val/greedy_accuracy"])
     note = (
         f"{training.problems} held-out problems, {training.samples} samples of each; 95 % Wilson intervals over "
         "problems. Those of samples count problems too, so they are rather too wide than too narrow."
     )
-    return f"## Evaluation\n\n{_table(('held-out', f'iteration {before}', f'iteration {after}'), rows)}\n\n{note}"
+    return f"## Evaluation\n\n{_table(('held-out', *_iterations(history)), rows)}\n\n{note}"
 
 
-def _ends(series: Mapping[int, float]) -> tuple[int, int]:
-    return min(series), max(series)
+def _ends(series: Mapping[int, float]) -> list[int]:
+    """The first and the last iteration of a series; one where they are the same."""
+    return sorted({min(series), max(series)})
+
+
+def _iterations(history: History) -> list[str]:
+    return [f"iteration {at}" for at in _ends(history["val/greedy_accuracy"])]
 
 
 def _share(key: str, value: float, problems: int) -> str:
@@ -183,7 +187,7 @@ def _leakage(history: History) -> str:
     if not rows:
         return ""
     return "## Leakage\n\nOf what the teacher alone has seen, on held-out problems.\n\n" + _table(
-        ("sign", "before", "after"), rows
+        ("sign", *_iterations(history)), rows
     )
 
 

@@ -81,7 +81,7 @@ def test_the_card_says_what_was_done_and_measured(trained):
     assert card.data.base_model is None  # a folder of this machine is no hub id
     history = read_history(trained.folder)["val/greedy_accuracy"]
     assert set(history) == {0, 2, 4}
-    assert card.data.eval_results[0].metric_value == history[4]
+    assert card.data.eval_results[0].metric_value == pytest.approx(history[4], abs=1e-6)
     for expected in (
         "| objective | SFT |  |",
         "| held-out | iteration 0 | iteration 4 |",
@@ -89,7 +89,8 @@ def test_the_card_says_what_was_done_and_measured(trained):
         "3 held-out problems, 2 samples of each",
         "low-rank adapters of rank 2",
         "python scripts/fit.py --objective sft",
-        "## Leakage",
+        "| sign | iteration 0 | iteration 4 |",
+        "| completions that refer to unseen material | 0.000 | 0.000 |",
     ):
         assert expected in card.text, expected
     shown = card.text.split("```yaml\n")[1].split("```")[0]
