@@ -147,19 +147,20 @@ def _groups(path: Path) -> Iterator[list[dict[str, Any]]]:
 
 
 def results(folder: Path, runs: Sequence[Run]) -> str:
-    """Accuracies of the warm start and of every run, with 95 % Wilson intervals over problems."""
-    heads = ["policy", *(f"{label}, {kind}" for label in EVALUATED.values() for kind in ("greedy", "sampled"))]
+    """Greedy accuracy of the warm start and of every run, with 95 % Wilson intervals over problems."""
+    heads = ["policy", *(f"{label}, greedy" for label in EVALUATED.values())]
     rows = []
     for name in ("sft", *(run.name for run in runs)):
         found = [folder / f"{name}-{ending}.json" for ending in EVALUATED]
         measured = [json.loads(path.read_text()) if path.exists() else None for path in found]
-        rows.append([name, *(_accuracy(each, key) for each in measured for key in ("greedy", "sampled"))])
+        rows.append([name, *map(_accuracy, measured)])
     return _table(heads, rows)
 
 
-def _accuracy(result: Mapping[str, Any] | None, kind: str) -> str:
-    if result is None or (value := result["metrics"].get(f"{kind}_accuracy")) is None:
+def _accuracy(result: Mapping[str, Any] | None) -> str:
+    if result is None:
         return ""
+    value = result["metrics"]["greedy_accuracy"]
     low, high = wilson_interval(value, result["problems"])
     return f"{value:.3f} [{low:.2f}, {high:.2f}]"
 
