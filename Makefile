@@ -2,11 +2,28 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint docs install
+.PHONY: demo demo-real test test-all lint docs install
 
 # An environment, the install, and RLSD on the embedded lab.
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/fit.py --objective rlsd
+
+# A language model of 135M parameters on word problems: warm start, then RLSD; docs/real-model.md. Half an hour at most.
+WORDS := --task word_problems --task.path real/problems/train.jsonl --task.val_path real/problems/val.jsonl
+
+demo-real: real/sft/hf/config.json
+	$(BIN)/python scripts/fit.py --objective rlsd --experiment real --context solution $(WORDS) \
+	    --model real/sft/hf --run_dir real/rlsd
+
+real/smollm2/config.json: | $(VENV)/.installed-real
+	$(BIN)/python scripts/small_model.py --output real/smollm2
+
+real/problems/train.jsonl: | $(VENV)/.installed-real
+	$(BIN)/python examples/word_problems.py real/problems
+
+real/sft/hf/config.json: | real/smollm2/config.json real/problems/train.jsonl
+	$(BIN)/python scripts/fit.py --objective sft --experiment real_sft $(WORDS) \
+	    --model real/smollm2 --run_dir real/sft
 
 # What must pass everywhere; on 2 cores.
 test: $(VENV)/.installed-test
@@ -34,6 +51,10 @@ $(BIN)/python:
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e .
 	touch $@
+
+$(VENV)/.installed-real: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e ".[real]"
+	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e ".[test]"

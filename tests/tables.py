@@ -29,6 +29,10 @@ def _math(n: int, folder: Path) -> dict[str, Any]:
     return {"problem": f"Find ${n} + 3$.", "solution": solution, "answer": str(n + 3), "level": 1}
 
 
+def _word_problems(n: int, folder: Path) -> dict[str, Any]:
+    return {"problem": f"What is {n} + 3?", "answer": str(n + 3), "solution": f"{n} + 3 = {n + 3}\n#### {n + 3}"}
+
+
 def _humaneval(n: int, folder: Path) -> dict[str, Any]:
     return {
         "task_id": f"T/{n}",
@@ -77,6 +81,7 @@ ROWS = {
     "json_extraction": _json_extraction,
     "jsonl": _jsonl,
     "math": _math,
+    "word_problems": _word_problems,
     "mbpp": _mbpp,
     "text_to_sql": _text_to_sql,
     "tool_calls": _tool_calls,

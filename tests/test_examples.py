@@ -46,6 +46,6 @@ def test_an_example_trains_by_the_command_that_it_prints(name, tiny_model, tmp_p
 
 
 def test_the_examples_are_found():
-    assert {f"{name}.py" for name in EXAMPLES} | {"one_iteration.py"} == {
+    assert {f"{name}.py" for name in EXAMPLES} | {"one_iteration.py", "word_problems.py"} == {
         path.name for path in (REPOSITORY / "examples").glob("*.py")
     }

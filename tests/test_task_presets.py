@@ -31,6 +31,7 @@ RIGHT = {
     "gsm8k": lambda n: rf"\boxed{{{n + 3}}}",
     "jsonl": lambda n: rf"\boxed{{{n + 3}}}",
     "math": lambda n: rf"\boxed{{{n + 3}}}",
+    "word_problems": lambda n: f"{n} + 3 = {n + 3}\n#### {n + 3}",
     "humaneval": lambda n: f"```python\ndef add_{n}(x):\n    return x + {n}\n```",
     "mbpp": lambda n: f"```python\ndef times_{n}(x):\n    return {n} * x\n```",
     "text_to_sql": lambda n: f"```sql\nSELECT square FROM numbers WHERE n = {n}\n```",

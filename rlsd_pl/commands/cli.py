@@ -24,7 +24,7 @@ from lightning.pytorch.cli import (
 )
 from lightning.pytorch.loggers import Logger
 
-from rlsd_pl.callbacks import SignalWatch
+from rlsd_pl.callbacks import HuggingFaceExport, SignalWatch
 from rlsd_pl.commands.lifecycle import RunStart, finish, hold_data, how_to_go_on, reported
 from rlsd_pl.commands.memory import release_memory, with_smaller_batches
 from rlsd_pl.commands.parser import MODE, Parser, give_up, mistakes_told
@@ -119,6 +119,7 @@ class PartsCLI(LightningCLI):
         logger = {"class_path": "rlsd_pl.loggers.TensorBoard"}
         parser.set_defaults({"trainer.callbacks": callbacks, "logger": logger})
         parser.link_arguments("seed_everything", "data.seed")
+        parser.add_argument("--export.adapter", type=bool, default=False, help="also write LoRA unmerged, as adapter/")
         parser.add_argument("--num_threads", type=OptionalCount, help="CPU threads; one is best for tiny models")
 
     def before_instantiate_classes(self) -> None:
@@ -166,10 +167,24 @@ class FitCLI(PartsCLI):
                 settings["max_epochs"],
                 settings["check_val_every_n_epoch"],
             )
+        self._set_export(settings.get("callbacks") or [])
         settings["callbacks"] = with_required([*self._guards(), *(settings.get("callbacks") or [])], root)
         made = self.config_init["logger"].make(root, self.run.iteration, yaml.safe_load(self.resolved))
         loggers = [*made, *extra] or False
         return super().instantiate_trainer(default_root_dir=root, logger=loggers, **kwargs)
+
+    def _set_export(self, callbacks: Sequence[Callback]) -> None:
+        """Hand ``--export.*`` to the callback that exports."""
+        if not self.config["export.adapter"]:
+            return
+        exports = [callback for callback in callbacks if isinstance(callback, HuggingFaceExport)]
+        if not exports:
+            raise SetupError(
+                "Got --export.adapter true, but no HuggingFaceExport among --trainer.callbacks. Add it, or leave the "
+                "flag out."
+            )
+        for callback in exports:
+            callback.adapter = True
 
     def _guards(self) -> list[Callback]:
         """What makes a run stop well, save whole iterations, and go on as what it was."""

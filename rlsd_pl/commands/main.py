@@ -15,6 +15,8 @@ COMMANDS = {
     "rollouts": ("rlsd_pl.commands.rollouts", "look at the recorded rollouts of a run, tokens tinted by credit"),
     "sweep": ("rlsd_pl.commands.sweep.command", "train with several objectives and seeds, and compare"),
     "make-privileged": ("rlsd_pl.commands.privileged.command", "write reference solutions for the teacher, checked"),
+    "small-model": ("rlsd_pl.commands.small_model", "fetch a small instruct model for a first real run"),
+    "push": ("rlsd_pl.commands.push", "upload a run's exported model to the Hugging Face hub"),
     "pretrain-lab": ("rlsd_pl.commands.pretrain_lab", "make the lab's base policy again"),
 }
 """Module with a ``main(argv)``, and one line for people."""
