@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pickle
+import threading
 from pathlib import Path
 
 import pytest
@@ -370,6 +371,20 @@ def test_a_replaced_file_is_the_old_or_the_new_one(tmp_path):
         file.write(b"new")
     assert path.read_text() == "new"
     assert names(tmp_path) == ["x"]
+
+
+def test_a_pipe_or_a_device_is_written_to_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    with replacing(pipe) as file:
+        file.write(b"through")
+    reader.join(10)
+    assert read == ["through"]
+    assert pipe.is_fifo()
+    assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_a_replaced_folder_is_the_old_or_the_new_one(tmp_path):

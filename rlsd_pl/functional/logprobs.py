@@ -121,8 +121,8 @@ class _SampledLogprobs(torch.autograd.Function):
         return logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - normalizer, normalizer
 
     @staticmethod
-    @once_differentiable  # pyright: ignore
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # pyright: ignore
         logits, normalizer, ids = ctx.saved_tensors
         gradient = gradients[0].unsqueeze(-1)
         result = torch.sub(logits, normalizer.unsqueeze(-1)).exp_().mul_(-gradient)

@@ -121,7 +121,14 @@ def check_space(folder: Path, needed: int, reason: str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of ``path`` when the block ends: whole and on the disk, or not at all."""
+    """A file that takes the place of ``path`` when the block ends: whole and on the disk, or not at all.
+
+    A device or a pipe (``/dev/null``, ``/dev/stdout``) is written to, not replaced.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
     partial = path.with_name(f"{path.name}{PARTIAL}")
     try:
         with partial.open("wb") as file:
