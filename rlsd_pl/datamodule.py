@@ -20,7 +20,7 @@ from rlsd_pl.learner import Learner
 from rlsd_pl.ranges import check_count, check_number, check_share
 from rlsd_pl.rollout.checks import ProblemCheck, PromptLimits
 from rlsd_pl.rollout.collector import RolloutCollector, RolloutSet
-from rlsd_pl.rollout.micro_batches import RowLengths, cut
+from rlsd_pl.rollout.micro_batches import RowLengths, cut, padding
 from rlsd_pl.rollout.order import ProblemOrder
 from rlsd_pl.rollout.sampler import OnProgress, Sampler, derive_seed, ignore_progress
 from rlsd_pl.rollout.scorer import Scorer
@@ -243,10 +243,12 @@ class RolloutDataModule(LightningDataModule):
             derive_seed(self.seed, "rollout", iteration, self._trainer.global_rank),
             partial(self.order.replacements, iteration),
         )
-        metrics = global_means(rollouts.sums)
+        micro = self.micro_batches(rollouts.batch, iteration)
+        padded = padding([part.batch for part in micro], self._shares_prefixes)
+        metrics = global_means({**rollouts.sums, "perf/padding_share": padded})
         metrics["perf/rollout_seconds"] = time.perf_counter() - start
         self.latest, self.latest_metrics = rollouts, metrics
-        return DataLoader(ListDataset(self.micro_batches(rollouts.batch, iteration)), batch_size=None)
+        return DataLoader(ListDataset(micro), batch_size=None)
 
     @property
     def order(self) -> ProblemOrder:
@@ -262,19 +264,23 @@ class RolloutDataModule(LightningDataModule):
         )
 
     def micro_batches(self, batch: RolloutBatch, iteration: int) -> list[MicroBatch]:
-        """Cut a rollout into optimizer batches, and these into length-sorted micro-batches with their global count."""
+        """Cut a rollout into optimizer batches, and these into micro-batches with their global count."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "updates", iteration))
         rows = torch.arange(len(batch))
         if self.updates_per_rollout > 1:
             rows = torch.randperm(len(batch), generator=generator)
         policy, reduction = self._learner.policy, self._learner.objective.reduction
-        lengths = RowLengths.of(batch, policy.shares_prefixes(gradients=True))
+        lengths = RowLengths.of(batch, self._shares_prefixes)
         micro: list[MicroBatch] = []
         for update in rows.chunk(self.updates_per_rollout):
             count = global_sum(reduction.count(batch.loss_mask[update]).item(), policy.device)
             parts = cut(update, self.micro_batch_size, lengths)
             micro += [MicroBatch(batch.select(part), count, self.sampling.temperature) for part in parts]
         return micro
+
+    @property
+    def _shares_prefixes(self) -> bool:
+        return self._learner.policy.shares_prefixes(gradients=True)
 
     @cached_property
     def collector(self) -> RolloutCollector:

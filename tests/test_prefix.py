@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 from rlsd_pl.models import LoRA
 from rlsd_pl.policy import Policy
 from rlsd_pl.prefix import distinct
-from rlsd_pl.rollout.micro_batches import RowLengths, cut, padding_share
+from rlsd_pl.rollout.micro_batches import RowLengths, cut
 from rlsd_pl.types import PaddedTokens
 
 PROMPTS = [[7, 8, 9], [20, 21, 22, 23, 24, 25], [7, 8, 9], [40], [7, 8, 9], [40]]
@@ -137,4 +137,4 @@ def test_every_row_is_in_one_micro_batch_and_padding_is_counted():
     parts = cut(torch.tensor([3, 1, 0, 2]), 4, rows)
     assert sorted(torch.cat(parts).tolist()) == [0, 1, 2, 3]
     # Two prompts padded to 5, four completions padded to 4: 26 positions, of which 5 + 3 + 1 + 4 + 2 + 2 = 17 are real.
-    assert padding_share(parts, rows) == pytest.approx(1 - 17 / 26)
+    assert (rows.real(parts[0]), rows.computed(parts[0])) == (17, 26)

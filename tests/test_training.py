@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
@@ -12,8 +13,10 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from rlsd_pl import objectives
+from rlsd_pl.callbacks import RolloutMetrics
 from rlsd_pl.callbacks.leakage import LeakageDetection, teacher_kl_sums
 from rlsd_pl.contexts import RejectedSiblings, SolutionContext, SuccessfulSibling
+from rlsd_pl.engines import GroupedEngine
 from rlsd_pl.errors import SetupError
 from rlsd_pl.module import NonFiniteError, PolicyModule
 from rlsd_pl.objectives import OPSD, Constant, KeepReward, SequenceMean, SequenceSum, TokenMean
@@ -338,3 +341,55 @@ def test_the_logged_learning_rate_is_that_of_the_iterations_updates(tiny_model):
     logged = Logged()
     Trainer(**{**TRAINER, "max_epochs": 3, "callbacks": [logged]}).fit(trained, data(updates_per_rollout=2))
     assert logged.rates == [1.0, 0.5, 0.25]
+
+
+class Slow(Callback):
+    """Takes .2 s in each evaluation and .1 s before each rollout."""
+
+    def __init__(self) -> None:
+        self.measured: list[dict[str, float]] = []
+
+    def on_validation_epoch_start(self, trainer, pl_module):
+        time.sleep(0.2)
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.measured.append({k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("perf/")})
+        time.sleep(0.1)
+
+
+def test_seconds_belong_to_the_phase_that_took_them(tiny_model):
+    slow = Slow()
+    evaluating = {**TRAINER, "max_epochs": 2, "limit_val_batches": 1}
+    Trainer(**evaluating, callbacks=[RolloutMetrics(), slow]).fit(module(tiny_model, RLVR()), data())
+    first, second = slow.measured
+    assert "perf/other_seconds" not in first
+    for measured in slow.measured:
+        assert measured["perf/evaluation_seconds"] >= 0.2
+        assert measured["perf/update_seconds"] > 0
+        assert 0 <= measured["perf/padding_share"] < 1
+        assert measured["perf/peak_memory_bytes"] > 1e8, "a process with torch in it"
+    assert second["perf/other_seconds"] >= 0.1
+
+
+def test_the_engine_is_bound_told_of_new_weights_and_closed(tiny_model):
+    told: list[str] = []
+
+    class Listening(GroupedEngine):
+        def bind(self, policy):
+            told.append("bind")
+
+        def weights_changed(self):
+            told.append("weights")
+
+        def generate(self, *args, **kwargs):
+            told.append("generate")
+            return super().generate(*args, **kwargs)
+
+        def close(self):
+            told.append("close")
+
+    evaluating = {**TRAINER, "max_epochs": 2, "limit_val_batches": 1}
+    Trainer(**evaluating).fit(module(tiny_model, RLVR()), data(engine=Listening()))
+    # A rollout, greedy and sampled completions of held-out problems with the new weights, and once more.
+    once = ["generate", "weights", "generate", "generate"]
+    assert told == ["bind", *once, *once, "close"]

@@ -61,6 +61,8 @@ def cut(rows: Tensor, size: int, lengths: RowLengths) -> list[Tensor]:
     return list(min(orders, key=lambda parts: sum(map(lengths.computed, parts))))
 
 
-def padding_share(parts: Sequence[Tensor], lengths: RowLengths) -> float:
-    """Share of the computed positions that is padding."""
-    return 1.0 - sum(map(lengths.real, parts)) / max(1, sum(map(lengths.computed, parts)))
+def padding(batches: Sequence[RolloutBatch], shared: bool) -> tuple[float, float]:
+    """Positions of these micro-batches that are padding, and all of them."""
+    every = [(RowLengths.of(batch, shared), torch.arange(len(batch))) for batch in batches]
+    computed = float(sum(lengths.computed(rows) for lengths, rows in every))
+    return computed - sum(lengths.real(rows) for lengths, rows in every), computed
