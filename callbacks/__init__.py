@@ -7,6 +7,7 @@ from rlsd_pl.callbacks.leakage import LeakageDetection
 from rlsd_pl.callbacks.learning_curve import LearningCurve
 from rlsd_pl.callbacks.rollout_log import RolloutLog
 from rlsd_pl.callbacks.rollout_metrics import RolloutMetrics
+from rlsd_pl.callbacks.sample_table import SampleTable
 
 __all__ = [
     "ConsoleReport",
@@ -16,4 +17,5 @@ __all__ = [
     "LearningCurve",
     "RolloutLog",
     "RolloutMetrics",
+    "SampleTable",
 ]

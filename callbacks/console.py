@@ -30,7 +30,10 @@ COLUMNS = {
 }
 """Column heads of the iteration line: metric key and format. A column whose key never comes stays blank."""
 
-SUMMARY = ("val/greedy_accuracy", "val/sampled_accuracy", "val/pass_at_", "val/length", "val/hollow", "val/truncated")
+SUMMARY = (
+    *("val/greedy_accuracy", "val/sampled_accuracy", "val/strict_accuracy", "val/pass_at_"),
+    *("val/length", "val/hollow", "val/truncated"),
+)
 """Keys, or beginnings of keys, of the table at the end."""
 
 HEADER_EVERY = 20

@@ -7,6 +7,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rlsd_pl.commands.plots import plot_run
+from rlsd_pl.persistence.metrics import MetricsLogger
 
 
 class LearningCurve(Callback):
@@ -17,4 +18,5 @@ class LearningCurve(Callback):
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.save()
-            plot_run(Path(trainer.default_root_dir))
+            if any(isinstance(logger, MetricsLogger) for logger in trainer.loggers):
+                plot_run(Path(trainer.default_root_dir))

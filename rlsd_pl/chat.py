@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,6 +12,30 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from rlsd_pl.types import Message
+
+log = logging.getLogger(__name__)
+
+PLAIN_TEMPLATE = (
+    "{% for m in messages %}"
+    "{% if m.role == 'system' %}{{ m.content.strip() }}\n\n"
+    "{% elif m.role == 'user' %}Question: {{ m.content.strip() }}\nAnswer:"
+    "{% else %} {{ m.content.strip() }}{{ eos_token }}\n\n{% endif %}{% endfor %}"
+)
+"""Chats as text, for models without a chat template of their own. An answer ends in EOS, so that examples show where to
+end; the generation prompt is ``Answer:``."""
+
+
+def write_plainly(name_or_path: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give a tokenizer :data:`PLAIN_TEMPLATE`, behind BOS where it begins a text with it, and warn."""
+    log.warning(
+        "The tokenizer of %r has no chat template: chats are written as plain text, Question: ... Answer: ... A model "
+        "that was never trained on chats learns from examples where an answer ends: --task.few_shot N, or --objective "
+        "sft first.",
+        name_or_path,
+    )
+    bos = tokenizer.bos_token
+    begins = bos is not None and tokenizer.encode("a")[:1] == [tokenizer.bos_token_id]
+    tokenizer.chat_template = ("{{ bos_token }}" if begins else "") + PLAIN_TEMPLATE
 
 
 def encode_chat(

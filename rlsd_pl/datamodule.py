@@ -168,6 +168,7 @@ class RolloutDataModule(LightningDataModule):
         checks = ProblemCheck(self.task, self.verifier, self._learner, self.prompt_limits, self.max_skipped_share)
         if stage == "fit" and self.task.size("train") != 0:
             checks.try_wordings()
+        checks.check_examples()
         for split in ("train", "val") if stage == "fit" else ("val",):
             if split not in self.usable:
                 self.usable[split] = checks.usable(split)

@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from rlsd_pl.chat import write_plainly
 from rlsd_pl.errors import SetupError
 
 T = TypeVar("T")
@@ -114,32 +115,28 @@ def max_positions(config: PreTrainedConfig) -> int | None:
 def load_tokenizer(name_or_path: str, template_kwargs: dict[str, Any] | None = None) -> PreTrainedTokenizerBase:
     """Tokenizer of a model, with a chat template, an EOS token and a padding token.
 
-    An EOS token that only generation_config.json or config.json names becomes the tokenizer's; without a padding token
-    it pads with EOS.
+    A tokenizer without a chat template, as of most base models, gets a plain one, with a warning. An EOS token that
+    only generation_config.json or config.json names becomes the tokenizer's; without a padding token it pads with EOS.
 
     Args:
         template_kwargs: passed on to the chat template.
 
     Raises:
-        SetupError: if it cannot be read, no EOS token is named, or there is no chat template that shows the messages.
+        SetupError: if it cannot be read, no EOS token is named, or its chat template does not show the messages.
     """
     path = resolve(name_or_path)
     tokenizer = _loaded(name_or_path, "tokenizer", lambda: AutoTokenizer.from_pretrained(path, trust_remote_code=False))
-    _check_chat_template(name_or_path, tokenizer, template_kwargs or {})
     if tokenizer.eos_token_id is None:
         tokenizer.eos_token = _published_eos(name_or_path, tokenizer)
+    if not tokenizer.chat_template:
+        write_plainly(name_or_path, tokenizer)
+    _check_chat_template(name_or_path, tokenizer, template_kwargs or {})
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
 def _check_chat_template(name_or_path: str, tokenizer: PreTrainedTokenizerBase, kwargs: dict[str, Any]) -> None:
-    if not tokenizer.chat_template:
-        raise SetupError(
-            f"The tokenizer of {name_or_path!r} has no chat template, so prompts cannot be rendered. Use an "
-            "instruction-tuned model, or set `chat_template` in its tokenizer_config.json."
-        )
-
     def render(text: str) -> str:
         chat = [{"role": "user", "content": text}]
         return cast(str, tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False, **kwargs))

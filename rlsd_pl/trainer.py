@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from rlsd_pl import callbacks
 from rlsd_pl.callbacks import RolloutMetrics
+from rlsd_pl.loggers import TensorBoard
 from rlsd_pl.persistence.iterations import IterationCheckpoint
-from rlsd_pl.persistence.metrics import MetricsLogger
 
 LOOP: dict[str, Any] = {
     "reload_dataloaders_every_n_epochs": 1,
@@ -28,7 +27,7 @@ share, and the first evaluation is that of the initial policy."""
 SHOWN = ("ConsoleReport", "LeakageDetection")
 """Callbacks of every run."""
 
-WRITTEN = ("RolloutLog", "LearningCurve", "CreditMap", "HuggingFaceExport")
+WRITTEN = ("RolloutLog", "SampleTable", "LearningCurve", "CreditMap", "HuggingFaceExport")
 """Callbacks that write into the run's folder."""
 
 
@@ -52,22 +51,12 @@ def rollout_trainer(run_dir: str | Path | None = None, max_iterations: int = 200
     given["callbacks"] = with_required(chosen, folder, given.get("enable_checkpointing"))
     if folder is None:
         return Trainer(**{"logger": False, "enable_checkpointing": False, **given})
-    return Trainer(**{"default_root_dir": folder, "logger": run_loggers(folder), **given})
+    return Trainer(**{"default_root_dir": folder, "logger": TensorBoard().make(folder, 0, {}), **given})
 
 
 def default_callbacks(writing: bool = True) -> list[Callback]:
     """New instances of the callbacks of a run."""
     return [getattr(callbacks, name)() for name in (*SHOWN, *(WRITTEN if writing else ()))]
-
-
-def run_loggers(run_dir: Path, done: int = 0) -> list[Logger]:
-    """``csv/`` and ``tensorboard/``.
-
-    Args:
-        done: iterations that a resumed run has finished; TensorBoard hides what was logged after them before.
-    """
-    board = TensorBoardLogger(run_dir, name="tensorboard", version=0, purge_step=done + 1 if done else None)
-    return [MetricsLogger(run_dir, name="csv"), board]
 
 
 def with_required(given: Sequence[Callback], run_dir: Path | None, checkpoints: bool | None = True) -> list[Callback]:

@@ -106,7 +106,6 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: [path.unlink() for path in f.glob("tokenizer*")],
         "knows no token of a plain sentence",
     ),
-    "no chat template": (lambda f: set_template(f, None), "has no chat template"),
     "a template that ignores the messages": (
         lambda f: set_template(f, "<|user|>Hello.<|end|><|assistant|>"),
         "renders two different messages alike",

@@ -105,7 +105,7 @@ def test_answers_that_are_evaluated_reach_nothing(verifier, tmp_path: Path):
     reads = Problem("x", problem.messages, "7", {}, {**problem.metadata, "entry": entry})
     evaluated, stopped = verifier.verify([block("[3 + 4]"), block(hostile[2])], [reads] * 2)
     assert evaluated.metrics["score"] == 0.1
-    assert set(evaluated.metrics) == set(verifier.metric_names)
+    assert set(evaluated.metrics) == {"score", "sandbox_level"}
     assert stopped.metrics["score"] == 0.0
 
 

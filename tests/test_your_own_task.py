@@ -33,7 +33,7 @@ def test_the_guide_from_the_table_to_privileged_data(tiny_model, tmp_path: Path,
     monkeypatch.setattr(sys, "argv", ["fit.py"])
     for name, source in FILES:
         Path(name).write_text(source)
-    for command in COMMANDS:
+    for command in (line for block in COMMANDS for line in block.splitlines()):
         monkeypatch.delenv(RUN_DIR_VARIABLE, raising=False)
         python, program, *flags = shlex.split(command.replace("Qwen/Qwen3-0.6B", str(tiny_model)))
         assert python == "python"
@@ -46,8 +46,8 @@ def test_the_guide_from_the_table_to_privileged_data(tiny_model, tmp_path: Path,
                 assert make_privileged([*flags, *SHORT]).problems == 40
             case _:
                 runpy.run_path(program, run_name="__main__")
-    assert [Path(shlex.split(command)[1]).name for command in COMMANDS] == [
-        *("make_prices.py", "fit.py", "evaluate.py", "fit.py", "fit.py", "make_privileged.py")
+    assert [Path(shlex.split(line)[1]).name for block in COMMANDS for line in block.splitlines()] == [
+        *("make_prices.py", "fit.py", "evaluate.py", "fit.py", "fit.py", "make_privileged.py", "fit.py", "fit.py")
     ]
     assert read_history(Path("runs/prices"))["rollout/status_error"][1] == 0
     prompts = Path("runs/north/rollouts.jsonl").read_text()

@@ -35,6 +35,7 @@ from rlsd_pl.contexts import Context
 from rlsd_pl.datamodule import RolloutDataModule
 from rlsd_pl.engines import Engine
 from rlsd_pl.errors import SetupError, UserCodeError
+from rlsd_pl.loggers import RunLogger
 from rlsd_pl.module import PolicyModule
 from rlsd_pl.objectives import Objective
 from rlsd_pl.persistence.checkpoints import CheckpointError
@@ -43,7 +44,7 @@ from rlsd_pl.persistence.stop import StopOnSignal, Stopped, kill_launched
 from rlsd_pl.persistence.storage import write_text
 from rlsd_pl.tasks.base import Task
 from rlsd_pl.teachers import Teacher
-from rlsd_pl.trainer import LOOP, SHOWN, WRITTEN, run_loggers, with_required
+from rlsd_pl.trainer import LOOP, SHOWN, WRITTEN, with_required
 from rlsd_pl.trainer_settings import check_trainer_settings
 from rlsd_pl.verifiers.base import Verifier
 
@@ -111,8 +112,11 @@ class PartsCLI(LightningCLI):
         for key, kind in {"optimizer": OptimizerCallable, "lr_scheduler": OptionalScheduler}.items():
             parser.add_argument(f"--{key}", type=kind)
             parser.link_arguments(key, f"model.{key}")
+        parser.add_subclass_arguments(RunLogger, "logger")
         callbacks = [{"class_path": f"rlsd_pl.callbacks.{name}"} for name in (*SHOWN, *WRITTEN)]
-        parser.set_defaults({"trainer.callbacks": callbacks})
+        # A run of an earlier version has no logger in its configuration.
+        logger = {"class_path": "rlsd_pl.loggers.TensorBoard"}
+        parser.set_defaults({"trainer.callbacks": callbacks, "logger": logger})
         parser.link_arguments("seed_everything", "data.seed")
         parser.add_argument("--export.adapter", type=bool, default=False, help="also write LoRA unmerged, as adapter/")
         parser.add_argument("--num_threads", type=OptionalCount, help="CPU threads; one is best for tiny models")
@@ -135,9 +139,9 @@ class FitCLI(PartsCLI):
         """The settings are known: become the folder's owner, and refuse to make another run of it."""
         super().before_instantiate_classes()
         self.run.claim()
+        self.resolved = self.parser.dump(self.config, skip_none=False)
         if not self.run.resumed:
             return
-        self.resolved = self.parser.dump(self.config, skip_none=False)
         before = yaml.safe_load((self.run.path / CONFIG_FILE).read_text())
         self.changes = changes(before, yaml.safe_load(self.resolved))
         refuse_another_run(self.run.path, self.changes, self.run.changes_allowed)
@@ -164,7 +168,8 @@ class FitCLI(PartsCLI):
             )
         self._set_export(settings.get("callbacks") or [])
         settings["callbacks"] = with_required([*self._guards(), *(settings.get("callbacks") or [])], root)
-        loggers = [*run_loggers(root, self.run.iteration), *extra]
+        made = self.config_init["logger"].make(root, self.run.iteration, yaml.safe_load(self.resolved))
+        loggers = [*made, *extra] or False
         return super().instantiate_trainer(default_root_dir=root, logger=loggers, **kwargs)
 
     def _set_export(self, callbacks: Sequence[Callback]) -> None:

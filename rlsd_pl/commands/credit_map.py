@@ -61,11 +61,14 @@ def _scale(norm: Any) -> Any:
     return ScalarMappable(norm, LinearSegmentedColormap.from_list("credit", colours))
 
 
+def clean(token: str, line_end: str = "\n") -> str:
+    """A token as text: byte-level tokenizers write a space as U+0120 and a line's end as U+010A, others U+2581."""
+    return token.replace("\u0120", " ").replace("\u010a", line_end).replace("\u2581", " ")
+
+
 def _tokens(record: Mapping[str, Any]) -> list[tuple[str, float]]:
     shown = zip(record["tokens"], record["token_advantages"], strict=False)
-    # Byte-level tokenizers write a space as U+0120 and a line's end as U+010A.
-    clean = [(token.replace("\u0120", " ").replace("\u010a", "\u21b5").replace("\u2581", " "), x) for token, x in shown]
-    return clean[:MOST_TOKENS]
+    return [(clean(token, "\u21b5"), credit) for token, credit in shown][:MOST_TOKENS]
 
 
 def _lines(record: Mapping[str, Any]) -> list[list[tuple[str, float]]]:

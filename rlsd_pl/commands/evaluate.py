@@ -82,6 +82,7 @@ class Result:
     def rows(self) -> list[tuple[str, float]]:
         """Name for people and value, accuracies first."""
         named = {"greedy_accuracy": "greedy accuracy", "sampled_accuracy": f"avg@{self.samples}"}
+        named |= {"strict_accuracy": "strict accuracy"}
         passes = sorted((key for key in self.metrics if key.startswith("pass_at_")), key=lambda key: int(key[8:]))
         named |= {key: key.replace("pass_at_", "pass@") for key in passes}
         named |= {key: key.replace("maj_at_", "maj@") for key in self.metrics if key.startswith("maj_at_")}

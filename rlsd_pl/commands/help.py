@@ -18,7 +18,7 @@ class Page(NamedTuple):
 
 ORDER = (
     *("objective", "task", "model", "adapter", "teacher", "context", "verifier"),
-    *("experiment", "trainer", "engine"),
+    *("experiment", "trainer", "logger", "engine"),
 )
 """Of preset groups on a page: what people choose most comes first."""
 

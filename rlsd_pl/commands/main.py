@@ -11,6 +11,7 @@ from rlsd_pl.commands.help import PAGES, fail, print_help
 COMMANDS = {
     "fit": ("rlsd_pl.commands.fit", "train a policy"),
     "evaluate": ("rlsd_pl.commands.evaluate", "measure a run or a model on held-out problems"),
+    "rollouts": ("rlsd_pl.commands.rollouts", "look at the recorded rollouts of a run, tokens tinted by credit"),
     "sweep": ("rlsd_pl.commands.sweep.command", "train with several objectives and seeds, and compare"),
     "make-privileged": ("rlsd_pl.commands.privileged.command", "write reference solutions for the teacher, checked"),
     "small-model": ("rlsd_pl.commands.small_model", "fetch a small instruct model for a first real run"),

@@ -14,6 +14,7 @@ CONFIGS = (Path(__file__).parents[1] / "configs").resolve()
 GROUPS = (
     "engine",
     "trainer",
+    "logger",
     "model",
     "task",
     "objective",
@@ -26,7 +27,14 @@ GROUPS = (
 """Preset groups in the order in which they apply on top of ``default.yaml``, later ones over earlier ones, flags over
 all. Those behind ``experiment`` are parts of it that only the command line names, so they are the more specific."""
 
-DEFAULTS = {"objective": "rlsd", "task": "lab", "model": "lab", "engine": "transformers", "trainer": "auto"}
+DEFAULTS = {
+    "objective": "rlsd",
+    "task": "lab",
+    "model": "lab",
+    "engine": "transformers",
+    "trainer": "auto",
+    "logger": "tensorboard",
+}
 
 WORDED = ("context", "contrast")
 """Keys whose class a task may put into words of its own: ``configs/task/TASK/CLASS.yaml`` applies right behind the
@@ -101,13 +109,13 @@ def compose_over(config: Path, argv: Sequence[str]) -> Composition:
 
 
 def compose_resumed(config: Path, argv: Sequence[str]) -> Composition:
-    """Flags on top of a resumed run's own configuration. Presets would reset what that run had set; only the trainer's
-    may be given, to go on elsewhere.
+    """Flags on top of a resumed run's own configuration. Presets would reset what that run had set; only those of
+    trainer and logger may be given, to go on elsewhere.
 
     Raises:
         ValueError: for another preset.
     """
-    named = [group for group in _split(argv)[0] if group != "trainer"]
+    named = [group for group in _split(argv)[0] if group not in ("trainer", "logger")]
     if named:
         raise ValueError(
             f"Got --{named[0]} together with --resume; a resumed run keeps what it was started with. Drop it, or "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -15,6 +17,9 @@ ABSTRACT = re.compile(r"^Expected an instantiatable class, but (\S+) is abstract
 KIND = re.compile(r"^Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.*)\]|member of <enum '\w+'>: \{(.*)\})")
 UNKNOWN = re.compile(r"Option '([^']+)' is not accepted")
 REQUIRED = re.compile(r"^the following arguments are required: (.*)$")
+BASE = re.compile(r"^Subtypes: \[<class '([\w.]+)\.(\w+)'>")
+NAMES_SHOWN = 16
+"""Classes that an error lists; a longer list is left out."""
 NOISE = (
     *("Does not validate against", "Subtypes:", "Errors:", "Given value type:", "Expected a path but"),
     "Subclass types",
@@ -32,6 +37,7 @@ class Account:
     kinds: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     owner: str = ""
+    known: list[str] = field(default_factory=list)
 
     def read(self, line: str) -> None:
         """Take in one line."""
@@ -42,6 +48,8 @@ class Account:
             line = line[: max(found.start() - 1, 0)]
         if found := OWNER.match(line):
             self.owner, line = found[1].rpartition(".")[2], line[found.end() :].strip()
+        if found := BASE.match(line):
+            self.known = subclasses(*found.groups())
         if not line or line.startswith(NOISE):
             return
         if found := KIND.match(line):
@@ -57,6 +65,8 @@ class Account:
             self.keys.clear()
         elif line.startswith("Expected a dot import path"):
             self.kinds.append("the import path of a class (package.module.Class)")
+            if 0 < len(self.known) <= NAMES_SHOWN:
+                self.kinds.append(f"one of {', '.join(self.known)}")
         else:
             self.reasons.append(line)
 
@@ -68,6 +78,21 @@ class Account:
         if kinds and not reasons:
             reasons = [f"expected {kinds}"]
         return ("; " if kinds and not self.reasons else ": ").join([*parts, ". ".join(reasons) or "not accepted"])
+
+
+def subclasses(module: str, name: str) -> list[str]:
+    """Names of the loaded classes that can stand for an abstract one; those of this package, which its flags take."""
+
+    def below(kind: type) -> set[type]:
+        return {kind}.union(*(below(child) for child in kind.__subclasses__()))
+
+    base = getattr(sys.modules.get(module), name, None)
+    if base is None or not inspect.isabstract(base):
+        return []
+    own = {
+        kind.__name__ for kind in below(base) if not inspect.isabstract(kind) and kind.__module__.startswith("rlsd_pl.")
+    }
+    return sorted(own)
 
 
 def _kind(found: re.Match[str]) -> str:

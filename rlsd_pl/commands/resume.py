@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 FREE = (
     "trainer",
     "export",
+    "logger",
     "num_threads",
     "engine.init_args.batch_size",
     "data.micro_batch_size",

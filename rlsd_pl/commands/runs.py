@@ -36,7 +36,7 @@ History = dict[str, dict[int, float]]
 
 OWN = (
     *(CONFIG_FILE, "data.json", "rollouts.jsonl", "learning_curve.png", "evaluation.json", FINISHED),
-    *("csv", "tensorboard", "checkpoints"),
+    *("csv", "tensorboard", "wandb", "mlruns", "logger_id.txt", "checkpoints"),
 )
 """What a run writes into its folder beside ``hf/``, which only a finished one has."""
 

@@ -127,6 +127,30 @@ class ProblemCheck:
             log.warning("Skipping %d of %d %s problems: %s.", reasons.total(), total, split, listing)
         return None if size is None else usable
 
+    def check_examples(self) -> None:
+        """Judge the task's worked examples: what they show must be what the verifier reads.
+
+        Raises:
+            SetupError: if one of a known answer gets no reward.
+        """
+        examples = self.task.examples
+        if not examples:
+            return
+        with user_code(f"{type(self.verifier).__name__}.verify"):
+            reasons = self.verifier.check_all([example.problem for example in examples])
+            # One whose reference is no use, or is not told, cannot be judged.
+            known = [example for example, reason in zip(examples, reasons, strict=True) if reason is None]
+            verdicts = self.verifier.verify([e.solution for e in known], [e.problem for e in known])
+        for example, verdict in zip(known, verdicts, strict=True):
+            if verdict.reward == 0:
+                raise SetupError(
+                    f"Got task.few_shot with the example {example.problem.id}, whose solution the verifier does not "
+                    f"pass ({verdict.detail}): it ends in {example.solution[-60:]!r}, and the prompt says "
+                    f"{self.verifier.instruction!r}. Set --verifier.rule to a rule that reads it, for example "
+                    "HashLine for '#### 42', or LastNumber, or --task.few_shot to a file whose solutions end as the "
+                    "prompt says."
+                )
+
     def try_wordings(self) -> None:
         """Encode the teacher's chat about one problem in every wording that a rollout may need.
 

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from rlsd_pl.types import Problem
 
 Split = Literal["train", "val"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A problem that is shown solved, in front of others.
+
+    Attributes:
+        problem: with an answer of ``None`` where it is not known.
+        solution: the assistant's turn.
+    """
+
+    problem: Problem
+    solution: str
+
+    @property
+    def prompt(self) -> str:
+        """What the problem asks, without blanks around it."""
+        return self.problem.prompt.strip()
 
 
 class Task(ABC):
@@ -21,6 +41,9 @@ class Task(ABC):
 
     name: str
     """Short name; the first part of every problem's id, for example ``"chain"`` in ``"chain/train/17"``."""
+
+    examples: Sequence[Example] = ()
+    """Worked examples that stand in the chat of every problem. None of them is a problem of either split."""
 
     @abstractmethod
     def problem(self, split: Split, index: int) -> Problem:

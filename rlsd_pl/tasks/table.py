@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from rlsd_pl.errors import SetupError
 from rlsd_pl.patterns import TextPattern
 from rlsd_pl.tasks.base import Split, Task, unit_hash
 from rlsd_pl.tasks.columns import Cell, Wanted, cells, is_blank, matches
+from rlsd_pl.tasks.few_shot import SOLUTION_FIELDS, Example, by_seed, chat, drawn, read_examples, refuse_held_out
 from rlsd_pl.tasks.files import COMPRESSED, Rows, is_file_name, read_table
 from rlsd_pl.tasks.values import text_of
-from rlsd_pl.types import Message, Problem
+from rlsd_pl.types import Problem
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,10 @@ class TableTask(Task):
         metadata: what the verifier needs, by the name that it looks for: name to column or template.
         where: only rows with these values: column to a value or a list of values.
         system_prompt: put before every problem.
+        few_shot: worked examples before every problem: how many to draw from the training problems, or a file of
+            problems and solutions (columns as in ``path``, or ``prompt`` and ``solution``). A solution is the
+            privileged text ``solution`` (or ``demonstration``). Rows that are shown as examples are not trained on.
+        seed: which examples are drawn.
         val_path: file with the held-out problems; ``null`` holds out ``val_fraction`` of ``path``.
         val_fraction: share of prompts that is held out.
         hub_config, hub_split: for a hub data set.
@@ -66,6 +72,8 @@ class TableTask(Task):
         hub_config: str | None = None,
         hub_split: str = "train",
         hub_val_split: str | None = None,
+        few_shot: int | str | None = None,
+        seed: int = 0,
     ) -> None:
         if not 0 < val_fraction < 1:  # true of nan too
             raise SetupError(
@@ -87,20 +95,19 @@ class TableTask(Task):
         else:
             self.rows["val"] = self._load(val_path, hub_config, hub_val_split or hub_split)
             self.index = self._without_overlap()
+        if few_shot:
+            self._take_examples(few_shot, seed)
 
     def size(self, split: Split) -> int:
         return len(self.index[split])
 
     def problem(self, split: Split, index: int) -> Problem:
         row = self.row(split, index)
-        messages: list[Message] = [{"role": "user", "content": text_of(self.prompt.value(row, self.folder))}]
-        if self.system_prompt:
-            messages.insert(0, {"role": "system", "content": self.system_prompt})
         others = {name: value for name, value in row.items() if name != self.prompt_column}
         texts = {name: value for name, value in others.items() if isinstance(value, str)}
         return Problem(
             id=f"{self.name}/{split}/{self.index[split][index]}",
-            messages=messages,
+            messages=chat(self.system_prompt, self.examples, text_of(self.prompt.value(row, self.folder))),
             answer=self._answer(row),
             privileged=texts | {name: text_of(cell.value(row, self.folder)) for name, cell in self.privileged.items()},
             metadata={name: value for name, value in others.items() if name not in texts}
@@ -113,8 +120,30 @@ class TableTask(Task):
             raise IndexError(f"Got index {index} of {self.size(split)} {split} problems.")
         return self.rows[split][self.index[split][index]]
 
+    def _take_examples(self, few_shot: int | str, seed: int) -> None:
+        """Set the examples, and train on none of them."""
+        if isinstance(few_shot, int):
+            indices = by_seed(range(self.size("train")), seed)
+            self.examples = drawn(few_shot, [partial(self._example, index) for index in indices])
+        else:
+            solutions = [self.privileged[name] for name in SOLUTION_FIELDS if name in self.privileged]
+            solutions += map(Cell, SOLUTION_FIELDS)
+            self.examples = read_examples(few_shot, [self.prompt, Cell("prompt")], solutions, self._answer)
+            held_out = {text_of(self.prompt.value(self.row("val", i), self.folder)) for i in range(self.size("val"))}
+            refuse_held_out(self.examples, {text.strip() for text in held_out}.__contains__)
+        shown = {example.prompt for example in self.examples}
+        rows = self.rows["train"]
+        self.index["train"] = [
+            n for n in self.index["train"] if text_of(self.prompt.value(rows[n], self.folder)).strip() not in shown
+        ]
+
+    def _example(self, index: int) -> Example | None:
+        problem = self.problem("train", index)
+        solution = next((t for name in SOLUTION_FIELDS if (t := problem.privileged.get(name, "").strip())), None)
+        return Example(problem, solution) if solution and problem.prompt else None
+
     def _answer(self, row: dict[str, Any]) -> str | None:
-        text = "" if self.answer_column is None else text_of(row[self.answer_column]).strip()
+        text = "" if self.answer_column is None else text_of(row.get(self.answer_column)).strip()
         if not text or self.answer_pattern is None:
             return text or None
         found = self.answer_pattern.matches(text)

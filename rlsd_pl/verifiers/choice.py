@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.extraction import Boxed, ExtractionRule
+from rlsd_pl.verifiers.lenient import METRIC, with_strict_accuracy
 from rlsd_pl.verifiers.math.screen import MAX_CHARACTERS
 from rlsd_pl.verifiers.math.text import canonical
 from rlsd_pl.verifiers.verdicts import broken, failed, passed, refusal
@@ -26,6 +27,8 @@ class ChoiceVerifier(Verifier):
         rule: where the answer stands; its ``instruction`` must be in the prompt.
     """
 
+    metric_names = (METRIC,)
+
     def __init__(self, options: int = 4, rule: ExtractionRule | None = None) -> None:
         if not 2 <= options <= len(string.ascii_uppercase):
             raise ValueError(f"got options={options}, expected 2 to 26; set it to the number of choices of the task")
@@ -34,7 +37,8 @@ class ChoiceVerifier(Verifier):
         self.instruction = f"Answer with one letter of {', '.join(self.letters)}. {self.rule.instruction}"
 
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
-        return [self._judge(text, problem) for text, problem in zip(texts, problems, strict=True)]
+        verdicts = [self._judge(text, problem) for text, problem in zip(texts, problems, strict=True)]
+        return with_strict_accuracy(self, texts, problems, verdicts)
 
     def check(self, problem: Problem) -> str | None:
         """The reference must be one of the letters."""

@@ -57,6 +57,8 @@ class ExtractionRule(ABC):
     """Finds the answer in the text that follows the reasoning."""
 
     instruction: str
+    strict: type[ExtractionRule] | None = None
+    """Of a lenient rule: the one whose accuracy is reported beside."""
     end_of_turn: tuple[str, ...] = END_OF_TURN
 
     def bind(self, end_of_turn: Sequence[str]) -> None:
@@ -180,29 +182,47 @@ class FencedBlock(ExtractionRule):
         return Extracted(answer=text[fences[0].end() : fences[1].start()].strip(_BLANKS))
 
 
+_NUMBER = re.compile(r"(?<![\w.,-])-?(?:\d[\d,]*)?(?:\.\d+)?(?<=\d)(?:[eE][-+]?\d+|/\d+)?|\d+")
+
+
+class SoleAnswerLine(ExtractionRule):
+    """The last line that is not blank, where no earlier line is a bare number: no guesses line by line."""
+
+    instruction = "Give the final answer alone on the last line."
+
+    def find(self, text: str) -> Extracted:
+        *earlier, last = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+        if not last:
+            return Extracted(missing=Missing.NO_ANSWER)
+        several = any(_NUMBER.fullmatch(line) for line in earlier)
+        return Extracted(missing=Missing.SEVERAL) if several else Extracted(answer=last)
+
+
 class LastNumber(ExtractionRule):
     """The last number anywhere in the text. Lenient: for models that follow no format.
 
     What gaming gains: an answer need not be meant as one. A list of guesses that ends in the likeliest passes, and so
-    does a number that follows the answer by chance ("so 41, as 42 is too much" for 42). Prefer a rule with a mark.
+    does a number that follows the answer by chance ("so 41, as 42 is too much" for 42), or that stands last where the
+    completion was cut off. Prefer a rule with a mark.
     """
 
-    instruction = "End with the final answer as a number."
-    _NUMBER = re.compile(r"(?<![\w.,-])-?(?:\d[\d,]*)?(?:\.\d+)?(?<=\d)(?:[eE][-+]?\d+|/\d+)?|\d+")
+    instruction = "End with the final answer, a number alone on the last line."
+    strict = SoleAnswerLine
 
     def find(self, text: str) -> Extracted:
-        numbers = [match for match in self._NUMBER.findall(text) if match]
+        numbers = [match for match in _NUMBER.findall(text) if match]
         return Extracted(answer=numbers[-1]) if numbers else Extracted(missing=Missing.NO_ANSWER)
 
 
 class LastLine(ExtractionRule):
     """The last line that is not blank. Lenient: for models that follow no format.
 
-    What gaming gains: as with :class:`LastNumber`, whatever stands last counts; but all of the line must be
-    the answer, so that hedging ("41 or 42") fails.
+    What gaming gains: as with :class:`LastNumber`, whatever stands last counts, the last of several guesses on lines of
+    their own too; but all of the line must be the answer, so that hedging ("41 or 42") fails.
     """
 
     instruction = "Give the final answer alone on the last line."
+    strict = SoleAnswerLine
 
     def find(self, text: str) -> Extracted:
         _, _, line = text.rstrip().rpartition("\n")
@@ -213,8 +233,10 @@ class FlexibleBoxed(Boxed):
     """:class:`Boxed`, and where there is no box at all, :class:`LastNumber`.
 
     What gaming gains: that of :class:`LastNumber`, for completions without a box. One that a model learns to leave out
-    costs nothing, so the format is not learnt; use it to evaluate base models, not to train.
+    costs nothing, so the format is not learnt: compare with the accuracy under :class:`Boxed`, which is logged beside.
     """
+
+    strict = Boxed
 
     def find(self, text: str) -> Extracted:
         boxed = super().find(text)

@@ -9,6 +9,7 @@ from fractions import Fraction
 from rlsd_pl.types import Problem, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.extraction import Boxed, ExtractionRule
+from rlsd_pl.verifiers.lenient import METRIC, with_strict_accuracy
 from rlsd_pl.verifiers.math.leaves import units_agree
 from rlsd_pl.verifiers.math.numbers import Quantity, TooLarge, parse_quantity
 from rlsd_pl.verifiers.math.screen import MAX_CHARACTERS
@@ -27,6 +28,8 @@ class NumericVerifier(Verifier):
         rule: where the answer stands; its ``instruction`` must be in the prompt.
     """
 
+    metric_names = (METRIC,)
+
     def __init__(
         self, relative_tolerance: float = 1e-3, absolute_tolerance: float = 0.0, rule: ExtractionRule | None = None
     ) -> None:
@@ -41,7 +44,8 @@ class NumericVerifier(Verifier):
         self.instruction = self.rule.instruction
 
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
-        return [self._judge(text, problem) for text, problem in zip(texts, problems, strict=True)]
+        verdicts = [self._judge(text, problem) for text, problem in zip(texts, problems, strict=True)]
+        return with_strict_accuracy(self, texts, problems, verdicts)
 
     def check(self, problem: Problem) -> str | None:
         """The reference must be a number."""

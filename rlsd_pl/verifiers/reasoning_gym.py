@@ -9,6 +9,7 @@ from typing import Any
 from rlsd_pl.types import Problem, Status, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.extraction import ExtractionRule, FencedBlock
+from rlsd_pl.verifiers.lenient import METRIC, with_strict_accuracy
 from rlsd_pl.verifiers.sandbox import Level
 from rlsd_pl.verifiers.sandbox.inside import wire
 from rlsd_pl.verifiers.verdicts import broken, failed, passed, refusal, unless_value
@@ -31,7 +32,7 @@ class ReasoningGymVerifier(Verifier):
         limits: what one answer may use.
     """
 
-    metric_names = ("score", "sandbox_level")
+    metric_names = ("score", "sandbox_level", METRIC)
 
     def __init__(
         self,
@@ -51,7 +52,8 @@ class ReasoningGymVerifier(Verifier):
         answered = [i for i, answer in enumerate(found) if answer.missing is None]
         replies = self._pool.map([self._request(found[i].answer or "", problems[i]) for i in answered])
         judged = {i: replace(_judge(reply), answer=found[i].answer) for i, reply in zip(answered, replies, strict=True)}
-        return [refusal(answer) or judged[i] for i, answer in enumerate(found)]
+        verdicts = [refusal(answer) or judged[i] for i, answer in enumerate(found)]
+        return with_strict_accuracy(self, texts, problems, verdicts)
 
     def check(self, problem: Problem) -> str | None:
         return self.check_all([problem])[0]

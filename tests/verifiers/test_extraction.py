@@ -27,6 +27,7 @@ from rlsd_pl.verifiers.extraction import (
     LastLine,
     LastNumber,
     Missing,
+    SoleAnswerLine,
     WholeText,
 )
 
@@ -115,7 +116,9 @@ def test_the_lenient_rules(rule: ExtractionRule, text: str, answer: str | None) 
     assert rule.extract(text).answer == answer
 
 
-@pytest.mark.parametrize("rule", [LastNumber(), LastLine(), FlexibleBoxed(), Boxed(), HashLine(), AnswerLine()])
+@pytest.mark.parametrize(
+    "rule", [LastNumber(), LastLine(), SoleAnswerLine(), FlexibleBoxed(), Boxed(), HashLine(), AnswerLine()]
+)
 @pytest.mark.parametrize(
     "text", ["1 " * 100_000, "1," * 100_000, "-" * 200_000, "\n" * 200_000, "1e" * 100_000, "</think>" * 20_000,
              "<|end|><|start|>assistant" * 10_000, "<think>" * 20_000, "<|im_end|>" * 20_000],
@@ -167,3 +170,66 @@ def test_a_composite_holds_the_decisive_part_s_answer_else_the_first(problem: Ma
         assert GatedVerifier(parts).verify(["x"], [problem()])[0].answer == answer
         weighted = WeightedVerifier(parts, {"a": 1.0, "b": 2.0})
         assert weighted.verify(["x"], [problem()])[0].answer == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("6 * 7 = 42\n\n 42 \n", "42"),
+        ("42", "42"),
+        ("So it is 42.", "So it is 42."),
+        ("40\n41\n42", Missing.SEVERAL),
+        ("Maybe\n-41\nor\n42", Missing.SEVERAL),
+        (" \n", Missing.NO_ANSWER),
+    ],
+)
+def test_the_sole_answer_line(text: str, answer: str) -> None:
+    found = SoleAnswerLine().extract(text)
+    assert (found.answer or found.missing) == answer
+
+
+LENIENT = [
+    # rule, completion, passes under the rule, passes under the strict rule
+    (LastNumber, "6 * 7\n42", 1.0, 1.0),
+    (LastNumber, "6 * 7\n$42", 1.0, 1.0),  # another text, judged again
+    (LastNumber, "so 41, as 42 is too much", 1.0, 0.0),
+    (LastNumber, "40\n41\n42", 1.0, 0.0),
+    (LastNumber, "6 * 7\n41", 0.0, 0.0),
+    (LastNumber, "none", 0.0, 0.0),
+    (LastLine, "6 * 7\n42", 1.0, 1.0),
+    (LastLine, "40\n41\n42", 1.0, 0.0),
+    (LastLine, "41 or 42", 0.0, 0.0),
+    (FlexibleBoxed, r"\boxed{42}", 1.0, 1.0),
+    (FlexibleBoxed, "It is 42", 1.0, 0.0),
+    (FlexibleBoxed, r"\boxed{41} or 42", 0.0, 0.0),
+]
+
+
+@pytest.mark.parametrize("make", [MathVerifier, NumericVerifier])
+def test_a_lenient_rule_reports_the_accuracy_under_its_strict_one(problem: Make, make: Callable[..., Verifier]) -> None:
+    for kind in (LastNumber, LastLine, FlexibleBoxed):
+        cases = [(text, passes, strict) for rule, text, passes, strict in LENIENT if rule is kind]
+        verdicts = make(rule=kind()).verify([text for text, _, _ in cases], [problem("42")] * len(cases))
+        found = [(verdict.reward, verdict.metrics["strict_accuracy"]) for verdict in verdicts]
+        assert found == [(passes, strict) for _, passes, strict in cases]
+
+
+def test_the_strict_rule_ends_at_the_same_turn(problem: Make) -> None:
+    verifier = NumericVerifier(rule=LastNumber())
+    verifier.bind(["<my_eos>"])
+    assert verifier.verify(["42<my_eos>\n7"], [problem("42")])[0].metrics == {"strict_accuracy": 1.0}
+
+
+def test_a_rule_with_a_mark_reports_nothing_beside(problem: Make) -> None:
+    assert MathVerifier().verify([r"\boxed{42}"], [problem("42")])[0].metrics == {}
+
+
+def test_a_choice_under_a_lenient_rule(problem: Make) -> None:
+    verdict, other = ChoiceVerifier(rule=LastLine()).verify(["1\n2\nB", "x\nB"], [problem("B")] * 2)
+    assert (verdict.reward, verdict.metrics) == (1.0, {"strict_accuracy": 0.0})
+    assert (other.reward, other.metrics) == (1.0, {"strict_accuracy": 1.0})
+
+
+def test_a_verifier_s_own_failure_has_no_strict_accuracy(problem: Make) -> None:
+    verdict = NumericVerifier(rule=LastNumber()).verify(["42"], [problem("no number")])[0]
+    assert (verdict.status, verdict.metrics) == (Status.ERROR, {})

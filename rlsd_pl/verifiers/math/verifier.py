@@ -11,6 +11,7 @@ from typing import Any
 from rlsd_pl.types import Problem, Status, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.extraction import Boxed, ExtractionRule
+from rlsd_pl.verifiers.lenient import METRIC, with_strict_accuracy
 from rlsd_pl.verifiers.math.leaves import Policy, Undecided, equal_leaves
 from rlsd_pl.verifiers.math.numbers import TooLarge, parse_quantity
 from rlsd_pl.verifiers.math.screen import cost, excess, is_mathematics, symbolic_excess, unevaluated
@@ -35,6 +36,8 @@ class MathVerifier(Verifier):
         limits: what one symbolic comparison may use.
     """
 
+    metric_names = (METRIC,)
+
     def __init__(
         self,
         rule: ExtractionRule | None = None,
@@ -52,10 +55,11 @@ class MathVerifier(Verifier):
         found = [self.rule.extract(text) for text in texts]
         pairs = [(each.answer or "", problem.answer or "") for each, problem in zip(found, problems, strict=True)]
         judged = self._judge({pair for each, pair in zip(found, pairs, strict=True) if each.missing is None})
-        return [
+        verdicts = [
             refusal(each) or replace(judged[pair], answer=pair[0].strip())
             for each, pair in zip(found, pairs, strict=True)
         ]
+        return with_strict_accuracy(self, texts, problems, verdicts)
 
     def check(self, problem: Problem) -> str | None:
         """A reference must be there, and must verify against itself."""
