@@ -48,7 +48,7 @@ def test_commands_are_named_and_a_wrong_one_is_told(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["train"])
     assert stopped.value.code == 2
-    assert "expected one of: fit, evaluate, preflight, sweep" in capsys.readouterr().err
+    assert "expected one of: fit, evaluate, preflight, rollouts, sweep" in capsys.readouterr().err
 
 
 # --- what a run resolved to ------------------------------------------------------------------------------------------
