@@ -8,10 +8,13 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/fit.py --objective rlsd
 
-# A language model of 135M parameters on word problems: warm start, then RLSD; docs/real-model.md. Half an hour at most.
+# A language model of 135M parameters on word problems: warm start, preflight, RLSD; docs/real-model.md. Half an hour at
+# most.
 WORDS := --task word_problems --task.path real/problems/train.jsonl --task.val_path real/problems/val.jsonl
 
 demo-real: real/sft/hf/config.json
+	$(BIN)/python scripts/preflight.py --objective rlsd --experiment real --context solution $(WORDS) \
+	    --model real/sft/hf --groups 8 --output real/preflight.html
 	$(BIN)/python scripts/fit.py --objective rlsd --experiment real --context solution $(WORDS) \
 	    --model real/sft/hf --run_dir real/rlsd
 
