@@ -25,6 +25,15 @@ def global_sum(value: float, device: torch.device | str) -> float:
     return total.item()
 
 
+def global_max(value: int, device: torch.device | str) -> int:
+    """The largest of all processes."""
+    if process_count() == 1:
+        return value
+    largest = torch.tensor(value, device=device)
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return int(largest)
+
+
 def global_means(sums: Sums) -> dict[str, float]:
     """Weighted means over all processes. A name that only some processes have is averaged over those."""
     gathered: list[Sums] = [sums]

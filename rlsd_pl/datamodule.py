@@ -11,16 +11,17 @@ from typing import Any, TypeVar, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from rlsd_pl.collectives import global_means, global_sum
+from rlsd_pl.collectives import global_max, global_means, global_sum
 from rlsd_pl.engines import Engine
 from rlsd_pl.errors import SetupError
 from rlsd_pl.learner import Learner
 from rlsd_pl.ranges import check_count, check_number, check_share
 from rlsd_pl.rollout.checks import ProblemCheck, PromptLimits
 from rlsd_pl.rollout.collector import RolloutCollector, RolloutSet
-from rlsd_pl.rollout.micro_batches import RowLengths, cut, padding
+from rlsd_pl.rollout.micro_batches import RowLengths, cut, cut_by_tokens, divided, padding
 from rlsd_pl.rollout.order import ProblemOrder
 from rlsd_pl.rollout.sampler import OnProgress, Sampler, derive_seed, ignore_progress
 from rlsd_pl.rollout.scorer import Scorer
@@ -78,6 +79,8 @@ class RolloutDataModule(LightningDataModule):
         group_size: G, completions per prompt.
         updates_per_rollout: optimizer updates that share one rollout. With 1 the update is exactly on-policy.
         micro_batch_size: completions per forward and backward; gradients accumulate over an update.
+        micro_batch_tokens: instead of that, the positions (prompt and completion tokens, padding included) that a
+            forward and backward may compute: short completions then go through in larger micro-batches.
         max_prompt_tokens: a problem with a longer prompt is skipped and reported.
         max_completion_tokens: T at most; a completion without EOS by then is truncated. Prompt and completion together
             stay within the model's positions: a longer prompt is skipped too.
@@ -120,6 +123,7 @@ class RolloutDataModule(LightningDataModule):
         seed: int = 0,
         max_teacher_prompt_tokens: int | None = None,
         verify_timeout_seconds: float = 600.0,
+        micro_batch_tokens: int | None = None,
         val_before_training: bool = True,
     ) -> None:
         super().__init__()
@@ -138,6 +142,8 @@ class RolloutDataModule(LightningDataModule):
             check_count(f"data.{name}", value, least)
         if max_teacher_prompt_tokens is not None:
             check_count("data.max_teacher_prompt_tokens", max_teacher_prompt_tokens)
+        if micro_batch_tokens is not None:
+            check_count("data.micro_batch_tokens", micro_batch_tokens)
         check_number("data.temperature", temperature, 0.01, 100.0, "greedy rollouts explore nothing")
         check_number("data.top_p", top_p, 1e-6, 1.0, "the share of probability that is drawn from; 1 switches it off")
         check_share("data.max_error_share", max_error_share)
@@ -151,6 +157,7 @@ class RolloutDataModule(LightningDataModule):
         self.task, self.verifier, self.engine = task, verifier, engine
         self.prompts_per_rollout, self.group_size = prompts_per_rollout, group_size
         self.updates_per_rollout, self.micro_batch_size = updates_per_rollout, micro_batch_size
+        self.micro_batch_tokens = micro_batch_tokens
         self.max_prompt_tokens, self.max_teacher_prompt_tokens = max_prompt_tokens, max_teacher_prompt_tokens
         self.sampling = Sampling(max_completion_tokens, group_size, temperature, top_p, top_k)
         self.val_problems, self.val_samples, self.val_before_training = val_problems, val_samples, val_before_training
@@ -270,13 +277,22 @@ class RolloutDataModule(LightningDataModule):
         if self.updates_per_rollout > 1:
             rows = torch.randperm(len(batch), generator=generator)
         policy, reduction = self._learner.policy, self._learner.objective.reduction
-        lengths = RowLengths.of(batch, self._shares_prefixes)
+        updates = rows.chunk(self.updates_per_rollout)
+        lengths = RowLengths.of(batch.prompts, batch.completions, self._shares_prefixes)
         micro: list[MicroBatch] = []
-        for update in rows.chunk(self.updates_per_rollout):
+        for update, parts in zip(updates, self._parts(updates, lengths), strict=True):
             count = global_sum(reduction.count(batch.loss_mask[update]).item(), policy.device)
-            parts = cut(update, self.micro_batch_size, lengths)
             micro += [MicroBatch(batch.select(part), count, self.sampling.temperature) for part in parts]
         return micro
+
+    def _parts(self, updates: Sequence[Tensor], lengths: RowLengths) -> list[list[Tensor]]:
+        """The rows of each micro-batch of each update. Under a token budget their number depends on the rollout."""
+        if self.micro_batch_tokens is None:
+            return [cut(update, self.micro_batch_size, lengths) for update in updates]
+        parts = [cut_by_tokens(update, self.micro_batch_tokens, lengths) for update in updates]
+        count = global_max(max(map(len, parts)), self._learner.policy.device)
+        self._trainer.accumulate_grad_batches = count
+        return [divided(own, count) for own in parts]
 
     @property
     def _shares_prefixes(self) -> bool:

@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 from rlsd_pl.models import LoRA
 from rlsd_pl.policy import Policy
 from rlsd_pl.prefix import distinct
-from rlsd_pl.rollout.micro_batches import RowLengths, cut
+from rlsd_pl.rollout.micro_batches import RowLengths, cut, cut_by_tokens, divided
 from rlsd_pl.types import PaddedTokens
 
 PROMPTS = [[7, 8, 9], [20, 21, 22, 23, 24, 25], [7, 8, 9], [40], [7, 8, 9], [40]]
@@ -138,3 +138,16 @@ def test_every_row_is_in_one_micro_batch_and_padding_is_counted():
     assert sorted(torch.cat(parts).tolist()) == [0, 1, 2, 3]
     # Two prompts padded to 5, four completions padded to 4: 26 positions, of which 5 + 3 + 1 + 4 + 2 + 2 = 17 are real.
     assert (rows.real(parts[0]), rows.computed(parts[0])) == (17, 26)
+
+
+def test_a_token_budget_holds_and_a_longer_row_stands_alone():
+    rows = lengths([2, 2, 2, 2, 2], [3, 3, 3, 3, 30], [0, 0, 1, 1, 2])
+    parts = cut_by_tokens(torch.arange(5), 14, rows)
+    # Two completions of one prompt compute 2 + 2 * 3 = 8 positions, four of two prompts 4 + 12 = 16.
+    assert [sorted(part.tolist()) for part in parts] == [[0, 1, 2], [3], [4]]
+    assert [rows.computed(part) for part in parts] == [2 * 2 + 3 * 3, 2 + 3, 2 + 30]
+
+
+def test_micro_batches_are_halved_until_there_are_enough():
+    parts = divided([torch.arange(5), torch.arange(5, 6)], 4)
+    assert [part.tolist() for part in parts] == [[0, 1], [2], [3, 4], [5]]

@@ -84,6 +84,14 @@ def test_the_update_is_on_policy_where_a_rollout_serves_one_update(tiny_model):
         assert rollouts.latest.batch.off_policy is off_policy
 
 
+@pytest.mark.parametrize("updates", [1, 2])
+@pytest.mark.parametrize("budget", [1, 100])
+def test_a_token_budget_gives_the_same_updates(tiny_model, updates, budget):
+    """A budget of 1 puts every completion into a micro-batch of its own."""
+    run = partial(train, tiny_model, RLSD(), trainer={"max_epochs": 1}, updates_per_rollout=updates)
+    assert largest_difference(run(micro_batch_size=16), run(micro_batch_tokens=budget)) < 1e-5
+
+
 def test_permuting_micro_batches_changes_nothing(tiny_model):
     class Reversed(type(data())):
         def micro_batches(self, batch, iteration):

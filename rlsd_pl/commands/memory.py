@@ -15,6 +15,7 @@ from rlsd_pl.persistence.checkpoints import saved
 log = logging.getLogger(__name__)
 
 SETTING = "data.micro_batch_size"
+BUDGET = "data.micro_batch_tokens"
 
 
 def with_smaller_batches(
@@ -39,9 +40,12 @@ def with_smaller_batches(
             "--data.max_completion_tokens lower, --model.gradient_checkpointing true, --adapter lora, or "
             f"--trainer.precision bf16-mixed. {error}"
         ) from error
-    log.warning("Out of memory with --%s %d: going on with %d. %s", SETTING, size, size // 2, error)
+    halved = {SETTING: size // 2}
+    if budget := config.get(BUDGET):
+        halved[BUDGET] = max(1, budget // 2)
+    smaller = [text for name, value in halved.items() for text in (f"--{name}", str(value))]
+    log.warning("Out of memory: going on with %s. %s", " ".join(smaller), error)
     _, rest = take_option(list(given), "run_dir")
-    smaller = [f"--{SETTING}", str(size // 2)]
     if any(argument.partition("=")[0] == "--resume" for argument in rest):
         return [*rest, *smaller]
     if saved(run.path / "checkpoints"):

@@ -23,6 +23,7 @@ FREE = (
     "num_threads",
     "engine.init_args.batch_size",
     "data.micro_batch_size",
+    "data.micro_batch_tokens",
     "data.val_problems",
     "data.val_samples",
     "data.val_before_training",

@@ -13,6 +13,7 @@ from torch import Tensor
 from rlsd_pl.contexts import Context
 from rlsd_pl.errors import UserCodeError
 from rlsd_pl.policy import Policy
+from rlsd_pl.rollout.micro_batches import RowLengths, cut
 from rlsd_pl.rollout.sampler import student_messages, teacher_messages
 from rlsd_pl.teachers import Teacher
 from rlsd_pl.types import (
@@ -140,12 +141,12 @@ class Scorer:
 
     @torch.no_grad()
     def _score(self, model: Policy, prompts: PaddedTokens, completions: PaddedTokens) -> TokenScores:
-        """Log-probs and entropy [B, T], on the CPU, in length-sorted batches without needless padding."""
+        """Log-probs and entropy [B, T], on the CPU."""
         was_training = model.training
         model.eval()
         logprobs, entropy = torch.zeros(completions.ids.shape), torch.zeros(completions.ids.shape)
-        lengths = prompts.mask.sum(dim=1) + completions.mask.sum(dim=1)
-        for rows in lengths.argsort(stable=True).split(self.batch_size):
+        lengths = RowLengths.of(prompts, completions, model.shares_prefixes(gradients=False))
+        for rows in cut(torch.arange(len(logprobs)), self.batch_size, lengths):
             part = completions.rows(rows)
             scores = model(prompts.rows(rows).to(model.device), part.to(model.device), self.temperature)
             width = part.ids.shape[1]
