@@ -115,7 +115,9 @@ def _file(kind: type) -> str:
 
 
 def _of_library(file: str) -> bool:
-    return file.startswith(_LIBRARIES) or any(f"/{name}/" in file for name in ("site-packages", "dist-packages"))
+    """Compiled code names a file of the machine that it was made on."""
+    known = file.startswith(_LIBRARIES) or any(f"/{name}/" in file for name in ("site-packages", "dist-packages"))
+    return known or not Path(file).exists()
 
 
 _LIBRARIES = ("<", str(Path(__file__).parent), sysconfig.get_path("stdlib"))

@@ -161,7 +161,7 @@ def test_the_order_of_presets_is_fixed_and_flags_come_last():
     ]
     assert layers(*flags) == [
         "default.yaml",
-        "engine/transformers.yaml",
+        "engine/grouped.yaml",
         "trainer/cpu.yaml",
         "logger/tensorboard.yaml",
         "model/lab.yaml",
@@ -201,7 +201,7 @@ def test_a_task_words_whatever_context_is_chosen(flags, words):
         (["--objective.epsilonw", "0.3"], "--objective.epsilonw: RLSD has no such setting"),
         (["--objective.epsilon_w", "much"], "--objective.epsilon_w got 'much'; expected a number"),
         (["--objective.strength", "Nope"], "--objective.strength got 'Nope'; expected the import path of a class"),
-        (["--verifier", "math", "--verifier.rule", "lastnumber"], "LastLine, LastNumber, SoleAnswerLine, WholeText"),
+        (["--verifier", "math", "--verifier.rule", "lastnumber"], "LastLine, LastNumber"),
         (["--objective.strength.value", "1"], "Schedule is abstract; set --objective.strength to a class first"),
         (["--teacher.every", "x"], "--teacher.every got 'x'; expected a whole number"),
         (["--verifier", "math", "--verifier.policy.units", "NO"], "got 'NO'; expected one of COMPARED, IGNORED"),

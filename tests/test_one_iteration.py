@@ -27,6 +27,8 @@ def test_an_update_raises_what_was_right_and_lowers_what_was_wrong():
     assert len(evidence) == 8
     for delta, credit in evidence:
         assert float(credit) * float(advantage) > 0, "the sign is the verifier's"
+        if float(delta) == 0:  # as rounded: its sign cannot be read
+            continue
         larger = abs(float(credit)) - abs(float(advantage))
         agrees = float(delta) * float(advantage) > 0
         assert larger >= -0.01 if agrees else larger <= 0.01

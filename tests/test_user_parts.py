@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
 from rlsd_pl.commands.cli import fit
 from rlsd_pl.contexts import AnswerContext
@@ -147,6 +148,18 @@ def test_errors_that_say_what_to_do_and_those_of_libraries_are_no_user_code():
     assert in_user_code(caught(refuse)) is None
     error = KeyError("x")
     assert in_user_code(error) is None, "raised nowhere"
+
+
+def test_a_frame_of_compiled_code_is_no_user_code():
+    """PyYAML's parser names ``yaml/_yaml.pyx``, a file that only its makers have."""
+    with pytest.raises(TypeError) as caught:
+        yaml.CSafeLoader(object())
+    assert in_user_code(_from_library(caught.value)) is None
+
+
+def _from_library(error: BaseException) -> BaseException:
+    """The error without this file's own frame."""
+    return error.with_traceback(error.__traceback__.tb_next)
 
 
 def test_the_text_of_an_error_is_one_line_of_bounded_length():

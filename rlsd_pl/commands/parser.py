@@ -106,6 +106,8 @@ class Dumper(yaml.SafeDumper):
 
 
 Dumper.add_representer(str, Dumper.represent_text)
+for path_like in (str, os.PathLike):  # jsonargparse has a type of its own for paths
+    Dumper.add_multi_representer(path_like, lambda dumper, path: dumper.represent_text(str(path)))
 
 
 def dump(settings: Any) -> str:
