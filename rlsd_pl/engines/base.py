@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
+from rlsd_pl.collectives import Sums
 from rlsd_pl.policy import Policy
 from rlsd_pl.types import Completion, Sampling
 
@@ -21,6 +23,22 @@ NOT_FINITE = (
     "The policy's logits are not finite while sampling, so its weights are of no use. Resume from an earlier "
     "checkpoint with a lower --optimizer.lr, or check the model folder."
 )
+
+
+def made(policy: Policy, token_ids: Sequence[int], logprobs: Sequence[float]) -> Completion:
+    """A completion that is final.
+
+    Raises:
+        FloatingPointError: for log-probs that are not finite.
+    """
+    if not all(map(math.isfinite, logprobs)):
+        raise FloatingPointError(NOT_FINITE)
+    return Completion(
+        token_ids=tuple(token_ids),
+        logprobs=tuple(logprobs),
+        text=policy.decode(token_ids),
+        truncated=token_ids[-1] not in policy.stop_ids,
+    )
 
 
 class Engine(ABC):
@@ -59,6 +77,10 @@ class Engine(ABC):
     def weights_changed(self) -> None:
         """Called after the updates of an iteration, before completions are asked for again."""
         return
+
+    def metrics(self) -> Sums:
+        """Weighted sums of what was measured since the last call, logged with the rollout; none by default."""
+        return {}
 
     def close(self) -> None:
         """Called when the run ends, by an error too."""

@@ -96,6 +96,7 @@ class RolloutCollector:
             **credit_sums(credited, credit),
             **signal_sums(credited, len(sampled.groups)),
             **time_sums(sampled, score_seconds),
+            **self.sampler.engine.metrics(),
         }
         return RolloutSet(sampled.groups, credited, sums)
 
