@@ -111,6 +111,9 @@ class Row:
         self.context = bool(teacher.has_context[b])
         self.reference = present(batch.reference, Signal.REFERENCE)[b, t].item()
         self.divergence = present(scores.divergence, Signal.DISTRIBUTION)[b, t].item()
+        length, around = int(batch.completions.mask[b].sum()), t if not batch.loss_mask[b].any() else t - 1
+        before = around % length if t < length else t
+        self.delta_before = (teacher.logprobs[b, before] - batch.rollout_logprobs[b, before]).item()
         self.wrong = [contrast.logprobs[b, k, t].item() for k in range(K) if bool(contrast.exists[b, k])]
 
     @property
@@ -135,6 +138,10 @@ def one_sided(x: Row) -> float:
 
 def gated(x: Row) -> float:
     return x.context * 0.3 / (1 + math.exp(-5 * (x.teacher - x.now))) * (x.teacher - x.now)
+
+
+def gated_credit(x: Row) -> float:
+    return x.a * (0.1 + 1 - math.exp(-max(sign(x.a) * x.delta, 0.0)))
 
 
 Make = Callable[[Any], Objective]
@@ -171,6 +178,12 @@ LOOPS: dict[str, tuple[Make, Callable[[Row], float]]] = {
     "opsd-sampled": (lambda o: o.OPSDSampled(), lambda x: x.clipped_surrogate(x.delta)),
     "sdpo": (lambda o: o.SDPO(), lambda x: min(math.exp(x.now - x.old), 2.0) * x.divergence * x.context),
     "sft": (lambda o: o.SFT(), lambda x: -x.now),
+    "rlsd-shifted": (
+        lambda o: o.RLSD(placement=o.Shifted()),
+        lambda x: x.clipped_surrogate(weighted(x.a, x.delta_before, 0.5, 0.2)),
+    ),
+    "teacher-free": (lambda o: o.TeacherFreeRLSD(), lambda x: x.clipped_surrogate(weighted(x.a, -x.old, 0.5, 0.2))),
+    "gated": (lambda o: o.EvidenceGated(floor=0.1), lambda x: x.clipped_surrogate(gated_credit(x))),
 }
 
 NEED_CONTEXT = ["opsd", "opsd-sampled", "sdpo"]
