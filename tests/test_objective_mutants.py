@@ -70,7 +70,9 @@ def check_rlsd(o: ModuleType) -> None:
     outside = credit.token_advantages[:, 1:]
     assert torch.equal(outside, batch.advantages[:, None].expand_as(outside))
     assert not torch.equal(credit.token_advantages[:, 0], batch.advantages)
-    assert credit.metrics.get("span") == pytest.approx((batch.loss_mask.any(dim=1).sum() / batch.loss_mask.sum()).item())
+    assert credit.metrics.get("span") == pytest.approx(
+        (batch.loss_mask.any(dim=1).sum() / batch.loss_mask.sum()).item()
+    )
     delta = teacher_of(batch).logprobs - batch.rollout_logprobs
     signed = (batch.advantages.sign()[:, None] * delta)[batch.loss_mask]
     beyond = [not math.log(0.8) <= value <= math.log(1.2) for value in signed.tolist()]

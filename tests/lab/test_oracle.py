@@ -91,9 +91,7 @@ def test_floor_one_is_rlvr_bit_for_bit(seed: int):
     scores = moved_scores(batch, seed)
     single = replace(batch, advantages=batch.advantages.float(), rollout_logprobs=batch.rollout_logprobs.float())
     for each in (batch, single):
-        assert torch.equal(
-            credited(OracleCredit(1.0), each).token_advantages, credited(RLVR(), each).token_advantages
-        )
+        assert torch.equal(credited(OracleCredit(1.0), each).token_advantages, credited(RLVR(), each).token_advantages)
     losses = [method.loss(credited(method, batch), scores).loss for method in (OracleCredit(1.0), RLVR())]
     assert torch.equal(*losses)
 
@@ -153,7 +151,9 @@ def test_the_verifier_marks_the_digits_that_the_oracle_reads():
     for index in range(100):
         problem = task.problem("train", index)
         text = re.sub(
-            r"=\d", lambda m: m[0] if draw.random() < 0.7 else f"={draw.randint(0, 9)}", problem.privileged["demonstration"]
+            r"=\d",
+            lambda m: m[0] if draw.random() < 0.7 else f"={draw.randint(0, 9)}",
+            problem.privileged["demonstration"],
         )
         (verdict,) = verifier.verify([text], [problem])
         places = {name: {start for start, end in verdict.spans[name]} for name in verdict.spans}
