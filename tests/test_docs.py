@@ -33,7 +33,7 @@ def logged(tmp_path_factory) -> set[str]:
     keys: set[str] = set()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["fit.py"])
-        for objective in ("rlsd", "sdpo", "rlcsd", "sdar", "sdpg"):
+        for objective in ("rlsd", "sdpo", "rlcsd", "sdar", "sdpg", "oracle"):
             patch.delenv(RUN_DIR_VARIABLE, raising=False)
             folder = tmp_path_factory.mktemp("glossary") / objective
             fit(["--objective", objective, "--run_dir", str(folder), *SHORT, *SETTINGS.get(objective, [])])

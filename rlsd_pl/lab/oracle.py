@@ -1,4 +1,4 @@
-"""Perfect credit, which only the lab can give: the ceiling of every method of credit assignment there."""
+"""Credit that knows which tokens decide, which only the lab can give: the ceiling of what credit can do there."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class OracleCredit(Objective):
     """A_t = A on the tokens that decide, floor A on all others. These are, where A > 0, the true result digits of
     misconceived facts, and where A < 0, the false result digits of whatever fact.
 
-    Our own, for measuring: no method can know these tokens from a reward. floor = 1 is RLVR bit for bit; 0 is the
-    ceiling, and teaches nothing by a completion without such tokens. The reduction counts all tokens, as RLVR's does.
+    Our own, for measuring: no method can know these tokens from a reward. floor = 1 is RLVR bit for bit; 0 is taken as
+    the ceiling, and learns nothing from a completion without such tokens. The reduction counts all tokens, as RLVR's.
 
     Args:
         floor: in [0, 1].
