@@ -114,6 +114,8 @@ class Row:
         length, around = int(batch.completions.mask[b].sum()), t if not batch.loss_mask[b].any() else t - 1
         before = around % length if t < length else t
         self.delta_before = (teacher.logprobs[b, before] - batch.rollout_logprobs[b, before]).item()
+        apart = (teacher.logprobs[b, :length] - batch.rollout_logprobs[b, :length]).abs().tolist()
+        self.passed = sum(apart[:t]) / sum(apart) if sum(apart) else 0.0
         self.wrong = [contrast.logprobs[b, k, t].item() for k in range(K) if bool(contrast.exists[b, k])]
 
     @property
@@ -175,6 +177,7 @@ LOOPS: dict[str, tuple[Make, Callable[[Row], float]]] = {
     ),
     "grpo-opsd": (lambda o: o.GRPOWithOPSD(), lambda x: x.clipped_surrogate(x.a) + 0.1 * x.divergence * x.context),
     "opsd": (lambda o: o.OPSD(), lambda x: x.divergence * x.context),
+    "iw-opd": (lambda o: o.IWOPD(), lambda x: x.clipped_surrogate((1 + 0.5 * (1 - x.passed)) * x.delta)),
     "opsd-sampled": (lambda o: o.OPSDSampled(), lambda x: x.clipped_surrogate(x.delta)),
     "sdpo": (lambda o: o.SDPO(), lambda x: min(math.exp(x.now - x.old), 2.0) * x.divergence * x.context),
     "sft": (lambda o: o.SFT(), lambda x: -x.now),
@@ -186,7 +189,7 @@ LOOPS: dict[str, tuple[Make, Callable[[Row], float]]] = {
     "gated": (lambda o: o.EvidenceGated(floor=0.1), lambda x: x.clipped_surrogate(gated_credit(x))),
 }
 
-NEED_CONTEXT = ["opsd", "opsd-sampled", "sdpo"]
+NEED_CONTEXT = ["opsd", "opsd-sampled", "iw-opd", "sdpo"]
 """Methods that leave completions without a context out of the update."""
 
 

@@ -337,6 +337,20 @@ def test_placements_move_evidence_inside_of_the_span_alone():
     assert not got[:, [0, 3]].any()
 
 
+@MANY
+@given(seed=seeds)
+def test_importance_weights_fall_from_the_largest_to_what_the_last_token_leaves(seed: int):
+    batch = random_batch(seed)
+    delta = teacher_of(batch).logprobs - batch.rollout_logprobs
+    weights = o.IWOPD(max_weight=3.0).weights(delta, batch.completions.mask)
+    torch.testing.assert_close(weights[:, 0], torch.full((B,), 3.0, dtype=torch.float64))
+    assert (weights.diff(dim=1) <= 1e-12).all()
+    assert (weights >= 1).all()
+    scores = moved_scores(batch, seed)
+    plain, one = (m.loss(credited(m, batch), scores).loss for m in (o.OPDSampled(), o.IWOPD(max_weight=1.0)))
+    assert torch.equal(one, plain)
+
+
 def test_a_schedule_reaches_the_distribution_term():
     schedule = o.LinearDecay(initial=0.4, iterations=4, warmup=2)
     batch = random_batch(5)

@@ -110,6 +110,24 @@ def check_gated(o: ModuleType) -> None:
     assert o.EvidenceGated().gate.floor == 0.0
 
 
+def check_opd(o: ModuleType) -> None:
+    batch = random_batch(3)
+    credit = o.IWOPD(2.0).credit(batch, 0)
+    delta = teacher_of(batch).logprobs - batch.rollout_logprobs
+    weights = (credit.token_advantages / delta)[batch.loss_mask & (delta != 0)].tolist()
+    shown = batch.loss_mask & teacher_of(batch).has_context[:, None]
+    assert torch.equal(credit.loss_mask, shown)
+    with_context = replace(batch, loss_mask=shown)
+    assert o.IWOPD(2.0).credit(with_context, 0).metrics["weight"] == pytest.approx(sum(weights) / len(weights))
+    # Of a completion that learns nothing the weights are the largest one: nothing divides by 0.
+    assert o.IWOPD(2.0).weights(torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool)).tolist() == [[2.0] * 3]
+    # What stands behind a completion has no say.
+    padded = o.IWOPD(2.0).weights(torch.tensor([[1.0, -1.0, 9.0]]), torch.tensor([[True, True, False]]))
+    assert padded[0, :2].tolist() == [2.0, 1.5]
+    with pytest.raises(ValueError, match="max_weight"):
+        o.IWOPD(0.9)
+
+
 def check_rlcsd(o: ModuleType) -> None:
     for seed in SEEDS:
         hold_to_two_means(o, seed)
@@ -168,7 +186,7 @@ NAMES = {
     "objectives/rlrt": ["rlrt", "rlrt-all"],
     "objectives/rlvr": ["rlvr"],
     "objectives/opsd": ["opsd", "opsd-sampled"],
-    "objectives/opd": ["opsd"],
+    "objectives/opd": ["iw-opd"],
     "objectives/sdpo": ["sdpo"],
     "objectives/sft": ["sft"],
 }
@@ -179,6 +197,7 @@ FURTHER = {
     "objectives/evidence": check_evidence,
     "objectives/gated": check_gated,
     "objectives/rlsd": check_rlsd,
+    "objectives/opd": check_opd,
     "objectives/rlcsd": check_rlcsd,
     "objectives/sdar": check_sdar,
 }
@@ -294,6 +313,20 @@ EDITS = {
         (".plus(Signal.TEACHER)", ""),
         ("GeneralizedJSD(beta=1.0)", "GeneralizedJSD(beta=0.0)"),
     ],
+    "objectives/opd": [
+        ("delta.abs()", "delta"),
+        (".masked_fill(~mask, 0.0)", ""),
+        ("cumsum(dim=1) - distance", "cumsum(dim=1)"),
+        ("total.masked_fill(total == 0, 1.0)", "total"),
+        ("(self.max_weight - 1) * (1 - share)", "(self.max_weight - 1) * share"),
+        ("1 + (self.max_weight - 1)", "self.max_weight"),
+        ("max_weight: float = 1.5", "max_weight: float = 2.0"),
+        ("weights * delta", "weights * delta.abs()"),
+        ("weights * delta", "delta"),
+        ("if not 1 <= max_weight", "if not 0 <= max_weight"),
+        ("F.masked_mean(weights, batch.loss_mask)", "weights.mean()"),
+        ("replace(super().credit(batch, iteration), token", "Credit(token"),
+    ],
     "objectives/sdpo": [
         ("TruncatedImportance(2.0)", "TruncatedImportance(1.0)"),
         ("importance=importance or TruncatedImportance(2.0)", "importance=None"),
@@ -322,7 +355,7 @@ def test_the_unchanged_methods_pass(module: str):
 
 def test_every_method_has_a_check():
     assert modules_of("objectives") == set(NAMES)
-    assert set(NAMES) - set(EDITS) == {"objectives/opd"}, "OPD is OPSD by another name"
+    assert set(NAMES) == set(EDITS)
 
 
 def check_of(mutant: Mutant):

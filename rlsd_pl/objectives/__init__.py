@@ -5,7 +5,7 @@ from rlsd_pl.objectives.cepo import CEPO
 from rlsd_pl.objectives.evidence import EvidenceObjective
 from rlsd_pl.objectives.gated import EvidenceGated
 from rlsd_pl.objectives.grpo_opsd import GRPOWithOPSD
-from rlsd_pl.objectives.opd import OPD, OPDSampled
+from rlsd_pl.objectives.opd import IWOPD, OPD, OPDSampled
 from rlsd_pl.objectives.opsd import OPSD, OPSDSampled
 from rlsd_pl.objectives.parts import (
     CISPO,
@@ -68,6 +68,7 @@ __all__ = [
     "CEPO",
     "CISPO",
     "GSPO",
+    "IWOPD",
     "K1",
     "K2",
     "K3",
