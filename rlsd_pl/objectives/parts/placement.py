@@ -56,7 +56,8 @@ class Permuted(EvidencePlacement):
     seed: int = 0
 
     def order(self, ids: Tensor, iteration: int) -> Tensor:
-        seed = zlib.crc32(f"{self.seed}/{iteration}/{ids.tolist()}".encode())
+        tokens = ids.tolist()  # pyright: ignore[reportUnknownMemberType]
+        seed = zlib.crc32(f"{self.seed}/{iteration}/{tokens}".encode())
         return torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))
 
 
