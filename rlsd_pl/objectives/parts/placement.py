@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ class Permuted(EvidencePlacement):
     seed: int = 0
 
     def order(self, ids: Tensor, iteration: int) -> Tensor:
-        tokens = ids.tolist()  # pyright: ignore[reportUnknownMemberType]
+        tokens = cast(list[int], ids.tolist())  # pyright: ignore[reportUnknownMemberType]
         seed = zlib.crc32(f"{self.seed}/{iteration}/{tokens}".encode())
         return torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))
 
