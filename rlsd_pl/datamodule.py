@@ -25,6 +25,7 @@ from rlsd_pl.rollout.micro_batches import RowLengths, cut, cut_by_tokens, divide
 from rlsd_pl.rollout.order import ProblemOrder
 from rlsd_pl.rollout.sampler import OnProgress, Sampler, derive_seed, ignore_progress
 from rlsd_pl.rollout.scorer import Scorer
+from rlsd_pl.rollout.verdict_checks import check_span_names
 from rlsd_pl.tasks.base import Split, Task
 from rlsd_pl.trainer_settings import check_trainer
 from rlsd_pl.types import MicroBatch, Problem, RolloutBatch, Sampling, ValidationBatch
@@ -176,6 +177,7 @@ class RolloutDataModule(LightningDataModule):
         """Check every row that could be used, and that the Trainer fits a rollout loop."""
         if stage == "fit":
             self._check_trainer()
+            check_span_names(self.verifier, self._learner.objective)
             if not self.val_before_training:
                 self._trainer.num_sanity_val_steps = 0
             self._warn_of_truncated_sampling()

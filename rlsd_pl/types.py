@@ -82,7 +82,8 @@ class Verdict:
         status: one of the five outcomes; ``error`` masks the sample out of the loss.
         detail: a short reason for people; length-capped by the verifier.
         metrics: extra numbers per completion that are averaged and logged, for example ``hollow``.
-        spans: named character ranges of the text, for example ``decisive`` (the lab knows them).
+        spans: named character ranges of the text, for example ``decisive`` (the lab knows them); objectives read them
+            as token masks, by the names that ``Verifier.span_names`` lists.
         answer: the final answer as the verifier extracted it, judged right or not; ``None`` where it found
             none or where its kind of task has none.
     """
@@ -213,7 +214,7 @@ PER_TOKEN = {"per_token": True}
 
 
 class _Tensors:
-    """What dataclasses of tensors with B rows share; nested ones are followed."""
+    """What dataclasses of tensors with B rows share; nested ones are followed, and mappings to tensors per token."""
 
     __slots__ = ()
 
@@ -227,6 +228,9 @@ class _Tensors:
                 changed[f.name] = padded(value)
             elif isinstance(value, _Tensors):
                 changed[f.name] = value._map(tensor, padded)
+            elif isinstance(value, Mapping):
+                named = cast(Mapping[str, Tensor], value)
+                changed[f.name] = {name: tensor(each) for name, each in named.items()}
         return replace(cast(Any, self), **changed)
 
     def _trimmed(self, width: int) -> Self:
@@ -236,6 +240,9 @@ class _Tensors:
             value = getattr(self, f.name)
             if isinstance(value, _Tensors):
                 changed[f.name] = value._trimmed(width)
+            elif isinstance(value, Mapping):
+                named = cast(Mapping[str, Tensor], value)
+                changed[f.name] = {name: each[..., :width] for name, each in named.items()}
             elif value is not None and f.metadata.get("per_token"):
                 changed[f.name] = value[..., :width]
         return replace(cast(Any, self), **changed)
@@ -302,6 +309,7 @@ class RolloutBatch(_Tensors):
         reference: [B, T] log-probs under the reference policy.
         entropy: [B, T] nats, of the policy's predictive distribution at rollout time.
         span: bool [B, T], the tokens that the objective's ``span`` matches; ``None`` without a span.
+        verdict_spans: bool [B, T] by name, the tokens of the verdicts' spans that the objective needs: :meth:`marked`.
         token_advantages: [B, T] what ``Objective.credit`` made of it; ``None`` before, or if it has no such term.
         distribution_weights: [B] what ``Objective.credit`` made of it: the divergence's factor per completion.
     """
@@ -319,6 +327,7 @@ class RolloutBatch(_Tensors):
     reference: Tensor | None = field(default=None, metadata=PER_TOKEN)
     entropy: Tensor | None = field(default=None, metadata=PER_TOKEN)
     span: Tensor | None = field(default=None, metadata=PER_TOKEN)
+    verdict_spans: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor], metadata=PER_TOKEN)
     token_advantages: Tensor | None = field(default=None, metadata=PER_TOKEN)
     distribution_weights: Tensor | None = None
 
@@ -337,6 +346,19 @@ class RolloutBatch(_Tensors):
         """
         chosen = self._map(lambda tensor: tensor[rows], lambda padded: padded.rows(rows))
         return chosen._trimmed(chosen.completions.ids.shape[1])
+
+    def marked(self, span: str) -> Tensor:
+        """bool [B, T]: the tokens that the verdicts' spans of this name mark.
+
+        Raises:
+            MissingSignalError: if the objective's needs do not name it.
+        """
+        if span not in self.verdict_spans:
+            raise MissingSignalError(
+                f"The batch marks the verdict spans {sorted(self.verdict_spans)}, and the objective reads {span!r}. "
+                "Add it to the `verdict_spans` of the objective's needs, so that it is computed."
+            )
+        return self.verdict_spans[span]
 
     def credited(self, credit: Credit) -> Self:
         """The same batch with what ``Objective.credit`` made of it: what losses and counts are computed from."""

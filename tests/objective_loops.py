@@ -111,6 +111,11 @@ class Row:
         self.context = bool(teacher.has_context[b])
         self.reference = present(batch.reference, Signal.REFERENCE)[b, t].item()
         self.divergence = present(scores.divergence, Signal.DISTRIBUTION)[b, t].item()
+        length, around = int(batch.completions.mask[b].sum()), t if not batch.loss_mask[b].any() else t - 1
+        before = around % length if t < length else t
+        self.delta_before = (teacher.logprobs[b, before] - batch.rollout_logprobs[b, before]).item()
+        apart = (teacher.logprobs[b, :length] - batch.rollout_logprobs[b, :length]).abs().tolist()
+        self.passed = sum(apart[:t]) / sum(apart) if sum(apart) else 0.0
         self.wrong = [contrast.logprobs[b, k, t].item() for k in range(K) if bool(contrast.exists[b, k])]
 
     @property
@@ -135,6 +140,10 @@ def one_sided(x: Row) -> float:
 
 def gated(x: Row) -> float:
     return x.context * 0.3 / (1 + math.exp(-5 * (x.teacher - x.now))) * (x.teacher - x.now)
+
+
+def gated_credit(x: Row) -> float:
+    return x.a * (0.1 + 1 - math.exp(-max(sign(x.a) * x.delta, 0.0)))
 
 
 Make = Callable[[Any], Objective]
@@ -168,12 +177,19 @@ LOOPS: dict[str, tuple[Make, Callable[[Row], float]]] = {
     ),
     "grpo-opsd": (lambda o: o.GRPOWithOPSD(), lambda x: x.clipped_surrogate(x.a) + 0.1 * x.divergence * x.context),
     "opsd": (lambda o: o.OPSD(), lambda x: x.divergence * x.context),
+    "iw-opd": (lambda o: o.IWOPD(), lambda x: x.clipped_surrogate((1 + 0.5 * (1 - x.passed)) * x.delta)),
     "opsd-sampled": (lambda o: o.OPSDSampled(), lambda x: x.clipped_surrogate(x.delta)),
     "sdpo": (lambda o: o.SDPO(), lambda x: min(math.exp(x.now - x.old), 2.0) * x.divergence * x.context),
     "sft": (lambda o: o.SFT(), lambda x: -x.now),
+    "rlsd-shifted": (
+        lambda o: o.RLSD(placement=o.Shifted()),
+        lambda x: x.clipped_surrogate(weighted(x.a, x.delta_before, 0.5, 0.2)),
+    ),
+    "teacher-free": (lambda o: o.TeacherFreeRLSD(), lambda x: x.clipped_surrogate(weighted(x.a, -x.old, 0.5, 0.2))),
+    "gated": (lambda o: o.EvidenceGated(floor=0.1), lambda x: x.clipped_surrogate(gated_credit(x))),
 }
 
-NEED_CONTEXT = ["opsd", "opsd-sampled", "sdpo"]
+NEED_CONTEXT = ["opsd", "opsd-sampled", "iw-opd", "sdpo"]
 """Methods that leave completions without a context out of the update."""
 
 

@@ -10,6 +10,7 @@ import pytest
 from rlsd_pl.contexts import (
     AnswerContext,
     BareContext,
+    CorruptedContext,
     DocumentsContext,
     FirstOf,
     RejectedAnswers,
@@ -199,6 +200,79 @@ def test_a_bare_context_shows_the_students_own_chat():
     assert context.messages(PROBLEM, context.privileged(MIXED, 0)) == list(PROBLEM.messages)
 
 
+WORKED = [
+    Problem(f"p{i}", [{"role": "user", "content": "?"}], str(7 * i), {"solution": f"7*{i}={7 * i}, so {7 * i}."})
+    for i in range(400)
+]
+
+
+def test_a_corrupted_text_is_wrong_in_every_digit_agrees_with_itself_and_keeps_all_else():
+    for problem in WORKED:
+        plain, wrong = problem.privileged["solution"], CorruptedContext(SolutionContext()).text(problem)
+        assert wrong is not None
+        assert len(wrong) == len(plain)
+        pairs = {(a, b) for a, b in zip(plain, wrong, strict=True) if a.isdigit()}
+        assert all(a != b and b.isdigit() for a, b in pairs)
+        assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+        assert all(a == b for a, b in zip(plain, wrong, strict=True) if not a.isdigit())
+
+
+def test_corruption_follows_from_the_id_and_the_seed():
+    def texts(**settings) -> list[str | None]:
+        return [CorruptedContext(SolutionContext(), **settings).text(problem) for problem in WORKED]
+
+    assert texts() == texts()
+    assert texts() != texts(seed=1)
+    twin = replace(WORKED[1], id="p1 again")
+    assert len({CorruptedContext(SolutionContext(), seed=s).text(p) for s in range(3) for p in (WORKED[1], twin)}) > 3
+
+
+def test_a_share_of_the_problems_is_corrupted_and_a_larger_share_holds_the_smaller_one():
+    wrong = {}
+    for share in (0.0, 0.1, 0.5, 1.0):
+        context = CorruptedContext(SolutionContext(), share=share)
+        wrong[share] = {p.id for p in WORKED if context.text(p) != p.privileged["solution"]}
+        assert abs(len(wrong[share]) / 400 - share) < 0.08, "3 standard errors"
+    assert wrong[0.0] == set()
+    assert wrong[0.1] < wrong[0.5] < wrong[1.0] == {p.id for p in WORKED}
+
+
+@pytest.mark.parametrize("place", ["user", "system", "assistant"])
+def test_a_share_of_0_is_the_plain_context(place):
+    plain = SolutionContext(place=place, instruction=False)
+    none, every = (CorruptedContext(plain, share=share) for share in (0.0, 1.0))
+    rollouts = [Rollout(WORKED[3], Completion((1,), (0.0,), "x"), Verdict(1.0, Status.PASS))]
+    text = none.privileged(rollouts, 0)
+    assert text == plain.privileged(rollouts, 0)
+    assert none.messages(WORKED[3], text) == plain.messages(WORKED[3], text)
+    assert (none.instruction, none.choice(rollouts, 0), none.wordings()) == (False, plain, [plain])
+    # A corrupted one says another text in the same words.
+    wrong = every.privileged(rollouts, 0)
+    assert every.messages(WORKED[3], wrong) == plain.messages(WORKED[3], wrong)
+    assert wrong != text
+
+
+def test_problems_that_cannot_be_corrupted_are_told_when_data_is_loaded():
+    context = CorruptedContext(SolutionContext())
+    assert context.check(WORKED[0]) is None
+    assert "no digit" in (context.check(PROBLEM) or "")
+    assert "absent" in (context.check(replace(PROBLEM, privileged={})) or "")
+    assert CorruptedContext(SolutionContext(), share=0.0).check(PROBLEM) is None
+
+
+@pytest.mark.skipif(not MATH.exists(), reason="needs shared/data")
+def test_solutions_of_real_rows_are_corrupted_and_keep_their_words():
+    rows = [json.loads(line) for line in MATH.read_text().splitlines()[:50]]
+    problems = [Problem(f"m{i}", [], row["answer"], {"solution": row["solution"]}) for i, row in enumerate(rows)]
+    context = CorruptedContext(SolutionContext())
+    usable = [problem for problem in problems if context.check(problem) is None]
+    assert len(usable) > 40
+    for problem in usable:
+        plain, wrong = problem.privileged["solution"], context.text(problem)
+        assert wrong is not None
+        assert all((a == b) is not (a in "0123456789") for a, b in zip(plain, wrong, strict=True))
+
+
 def test_documents_are_read_from_files_and_cut_to_the_budget(tmp_path):
     (tmp_path / "a.md").write_text("alpha beta")
     (tmp_path / "b.md").write_text("gamma delta")
@@ -265,6 +339,8 @@ def test_a_cut_ends_between_words_where_it_can(budget, kept):
         lambda: RejectedSiblings(count=0),
         lambda: RejectedAnswers(count=0),
         lambda: FirstOf([]),
+        lambda: CorruptedContext(SolutionContext(), share=1.5),
+        lambda: CorruptedContext(SolutionContext(), share=-0.1),
         lambda: DocumentsContext("/no/such/folder"),
         lambda: DocumentsContext(".", max_tokens=0),
     ],

@@ -23,7 +23,10 @@ SHORT = [
     *("--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1", "--data.val_problems", "3"),
     *("--data.prompts_per_rollout", "2", "--data.group_size", "2", "--data.val_samples", "2", "--trainer", "cpu"),
 ]
-SETTINGS = {"rlsd": ["--objective.span", "=([0-9]);", "--data.max_resampling_rounds", "1"]}
+SETTINGS = {
+    "rlsd": ["--objective.span", "=([0-9]);", "--data.max_resampling_rounds", "1"],
+    "oracle": ["--trainer.max_epochs", "2"],
+}
 """What some keys come with."""
 
 
@@ -34,7 +37,7 @@ def logged(tmp_path_factory) -> set[str]:
     keys: set[str] = set()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["fit.py"])
-        for objective in ("rlsd", "sdpo", "rlcsd", "sdar", "sdpg"):
+        for objective in ("rlsd", "sdpo", "rlcsd", "sdar", "sdpg", "oracle", "opd_iw"):
             patch.delenv(RUN_DIR_VARIABLE, raising=False)
             folder = tmp_path_factory.mktemp("glossary") / objective
             fit(["--objective", objective, "--run_dir", str(folder), *SHORT, *SETTINGS.get(objective, [])])

@@ -106,8 +106,11 @@ def test_credit_narrows_the_loss_mask_and_never_widens_it():
 
 # --- properties -------------------------------------------------------------------------------------------------------
 
-ALL = {name: make(o) for name, (make, _) in LOOPS.items()} | {"rlcsd": mixed(o), "opd": o.OPD()}
-SIGN_KEEPING = ["rlvr", "rlsd", "rlsd-one-sided", "rlsd-negative-only", "cepo", "rlrt", "rlrt-all", "rlcsd"]
+PERMUTED = o.RLSD(placement=o.Permuted())
+ALL = {name: make(o) for name, (make, _) in LOOPS.items()}
+ALL |= {"rlcsd": mixed(o), "opd": o.OPD(), "rlsd-permuted": PERMUTED}
+CONTROLS = ["rlsd-permuted", "rlsd-shifted", "teacher-free", "gated"]
+SIGN_KEEPING = ["rlvr", "rlsd", "rlsd-one-sided", "rlsd-negative-only", "cepo", "rlrt", "rlrt-all", "rlcsd", *CONTROLS]
 
 
 @pytest.mark.parametrize("name", SIGN_KEEPING)
@@ -121,7 +124,8 @@ def test_the_verifier_keeps_the_direction(name: str, seed: int):
 
 
 @pytest.mark.parametrize(
-    ("name", "epsilon", "strength"), [("rlsd", 0.2, 0.5), ("cepo", 0.5, 0.5), ("rlrt-all", 1.0, 0.5)]
+    ("name", "epsilon", "strength"),
+    [("rlsd", 0.2, 0.5), ("cepo", 0.5, 0.5), ("rlrt-all", 1.0, 0.5), *((name, 0.2, 0.5) for name in CONTROLS[:3])],
 )
 @MANY
 @given(seed=seeds)
@@ -246,7 +250,7 @@ def test_stop_gradients_are_factors(seed: int):
     assert scores.logprobs.grad is None
 
 
-@pytest.mark.parametrize("name", ["rlsd", "rlsd-one-sided", "rlsd-negative-only", "cepo", "rlrt", "rlrt-all"])
+@pytest.mark.parametrize("name", [name for name in SIGN_KEEPING if name not in ("rlcsd", "teacher-free", "gated")])
 @MANY
 @given(seed=seeds)
 def test_a_teacher_that_says_the_same_leaves_rlvr(name: str, seed: int):
@@ -267,6 +271,8 @@ def test_a_teacher_that_says_the_same_leaves_rlvr(name: str, seed: int):
         o.RLSD(strength=o.Constant(0.0)),
         o.CEPO(strength=o.Constant(0.0)),
         o.RLRT(strength=o.Constant(0.0)),
+        o.TeacherFreeRLSD(strength=o.Constant(0.0)),
+        o.RLSD(strength=o.Constant(0.0), placement=o.Permuted()),
         o.SDAR(coefficient=0.0),
         o.GRPOWithOPSD(o.Constant(0.0)),
         o.SDPG(o.Constant(0.0), reference_kl=o.K2(0.0)),
@@ -280,6 +286,69 @@ def test_strength_zero_has_the_loss_of_rlvr_bit_for_bit(objective: o.Objective, 
     scores = moved_scores(batch, seed)
     got = objective.loss(credited(objective, batch), scores).loss
     assert torch.equal(got, o.RLVR().loss(credited(o.RLVR(), batch), scores).loss)
+
+
+@MANY
+@given(seed=seeds, floor=st.sampled_from([0.0, 0.25, 1.0]))
+def test_gated_credit_of_an_agreeing_teacher_is_its_floor_bit_for_bit(seed: int, floor: float):
+    batch = random_batch(seed)
+    agreeing = replace(batch, teacher=replace(teacher_of(batch), logprobs=batch.rollout_logprobs))
+    got = o.EvidenceGated(floor).credit(agreeing, 0).token_advantages
+    rewarded = o.RLVR().credit(batch, 0).token_advantages
+    assert rewarded is not None
+    assert torch.equal(got, rewarded * floor)
+
+
+@MANY
+@given(seed=seeds)
+def test_gated_credit_lies_between_its_floor_and_one_more(seed: int):
+    batch = random_batch(seed)
+    credit = o.EvidenceGated(0.25).credit(batch, 0)
+    assert credit.token_advantages is not None
+    factor = (credit.token_advantages / batch.advantages[:, None])[1:]
+    assert (factor >= 0.25 - 1e-12).all()
+    assert (factor < 1.25).all()
+    # Without evidence for the update a token has the floor, whatever the evidence against it.
+    against = (batch.advantages.sign()[:, None] * (teacher_of(batch).logprobs - batch.rollout_logprobs))[1:] <= 0
+    torch.testing.assert_close(factor[against], torch.full_like(factor[against], 0.25))
+
+
+@MANY
+@given(seed=seeds, iteration=st.integers(0, 30))
+def test_permuted_evidence_keeps_the_credits_of_each_completion_and_moves_them(seed: int, iteration: int):
+    batch = random_batch(seed)
+    straight, permuted = (m.credit(batch, iteration).token_advantages for m in (o.RLSD(), PERMUTED))
+    assert straight is not None
+    assert permuted is not None
+    for row in range(B):
+        learnt = batch.loss_mask[row]
+        assert sorted(permuted[row, learnt].tolist()) == sorted(straight[row, learnt].tolist())
+        assert torch.equal(permuted[row, ~learnt], straight[row, ~learnt])
+
+
+def test_placements_move_evidence_inside_of_the_span_alone():
+    batch = random_batch(4)
+    span = torch.zeros(B, T, dtype=torch.bool)
+    span[:, 1:3] = True
+    marked = replace(batch, span=span, loss_mask=torch.ones_like(batch.loss_mask))
+    delta = teacher_of(batch).logprobs - batch.rollout_logprobs
+    got = o.RLSD(span="x", placement=o.Shifted()).placed_evidence(marked, 0)
+    assert torch.equal(got[:, [1, 2]], delta[:, [2, 1]])
+    assert not got[:, [0, 3]].any()
+
+
+@MANY
+@given(seed=seeds)
+def test_importance_weights_fall_from_the_largest_to_what_the_last_token_leaves(seed: int):
+    batch = random_batch(seed)
+    delta = teacher_of(batch).logprobs - batch.rollout_logprobs
+    weights = o.IWOPD(max_weight=3.0).weights(delta, batch.completions.mask)
+    torch.testing.assert_close(weights[:, 0], torch.full((B,), 3.0, dtype=torch.float64))
+    assert (weights.diff(dim=1) <= 1e-12).all()
+    assert (weights >= 1).all()
+    scores = moved_scores(batch, seed)
+    plain, one = (m.loss(credited(m, batch), scores).loss for m in (o.OPDSampled(), o.IWOPD(max_weight=1.0)))
+    assert torch.equal(one, plain)
 
 
 def test_a_schedule_reaches_the_distribution_term():
@@ -302,5 +371,8 @@ def test_objectives_ask_for_what_they_use():
         "sdar": Signal.TEACHER,
         "opsd": Signal.DISTRIBUTION,
         "sft": Signal.NONE,
+        "rlsd-permuted": Signal.TEACHER,
+        "teacher-free": Signal.NONE,
+        "gated": Signal.TEACHER,
     }
     assert {name: ALL[name].needs.signals for name in needs} == needs

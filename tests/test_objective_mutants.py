@@ -70,7 +70,9 @@ def check_rlsd(o: ModuleType) -> None:
     outside = credit.token_advantages[:, 1:]
     assert torch.equal(outside, batch.advantages[:, None].expand_as(outside))
     assert not torch.equal(credit.token_advantages[:, 0], batch.advantages)
-    assert credit.metrics["span"] == pytest.approx((batch.loss_mask.any(dim=1).sum() / batch.loss_mask.sum()).item())
+    assert credit.metrics.get("span") == pytest.approx(
+        (batch.loss_mask.any(dim=1).sum() / batch.loss_mask.sum()).item()
+    )
     delta = teacher_of(batch).logprobs - batch.rollout_logprobs
     signed = (batch.advantages.sign()[:, None] * delta)[batch.loss_mask]
     beyond = [not math.log(0.8) <= value <= math.log(1.2) for value in signed.tolist()]
@@ -80,6 +82,50 @@ def check_rlsd(o: ModuleType) -> None:
     assert o.RLSD(span="x").needs.span is not None
     with pytest.raises(ValueError, match="epsilon_w"):
         o.RLSD(epsilon_w=-0.1)
+
+
+def check_evidence(o: ModuleType) -> None:
+    """Beside what RLSD is held to: a span with a placement, and what is reported of the span."""
+    check_rlsd(o)
+    batch = random_batch(4)
+    span = torch.zeros(B, T, dtype=torch.bool)
+    span[:, 1:3] = True
+    marked = replace(batch, span=span, loss_mask=torch.ones_like(batch.loss_mask))
+    delta = teacher_of(batch).logprobs - batch.rollout_logprobs
+    close(o.RLSD(span="x", placement=o.Shifted()).placed_evidence(marked, 0)[:, 1:3], delta[:, [2, 1]])
+    first, second = (o.RLSD(placement=o.Permuted()).placed_evidence(marked, i) for i in (0, 1))
+    assert not torch.equal(first, second), "another permutation in each iteration"
+    share = span[batch.loss_mask].float().mean().item()
+    for method in (o.RLSD(span="x"), o.EvidenceGated(span="x")):
+        assert method.credit(replace(batch, span=span), 0).metrics.get("span") == pytest.approx(share)
+
+
+def check_gated(o: ModuleType) -> None:
+    batch = replace(random_batch(2), advantages=torch.ones(B, dtype=torch.float64))
+    delta = teacher_of(batch).logprobs - batch.rollout_logprobs
+    factors = [0.3 + 1 - math.exp(-max(value, 0.0)) for value in delta[batch.loss_mask].tolist()]
+    marked = replace(batch, span=torch.ones_like(batch.loss_mask))
+    metrics = o.EvidenceGated(0.3, span="x").credit(marked, 0).metrics
+    assert metrics == {"gate": pytest.approx(sum(factors) / len(factors)), "span": 1.0}
+    assert o.EvidenceGated().gate.floor == 0.0
+
+
+def check_opd(o: ModuleType) -> None:
+    batch = random_batch(3)
+    credit = o.IWOPD(2.0).credit(batch, 0)
+    delta = teacher_of(batch).logprobs - batch.rollout_logprobs
+    weights = (credit.token_advantages / delta)[batch.loss_mask & (delta != 0)].tolist()
+    shown = batch.loss_mask & teacher_of(batch).has_context[:, None]
+    assert torch.equal(credit.loss_mask, shown)
+    with_context = replace(batch, loss_mask=shown)
+    assert o.IWOPD(2.0).credit(with_context, 0).metrics["weight"] == pytest.approx(sum(weights) / len(weights))
+    # Of a completion that learns nothing the weights are the largest one: nothing divides by 0.
+    assert o.IWOPD(2.0).weights(torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool)).tolist() == [[2.0] * 3]
+    # What stands behind a completion has no say.
+    padded = o.IWOPD(2.0).weights(torch.tensor([[1.0, -1.0, 9.0]]), torch.tensor([[True, True, False]]))
+    assert padded[0, :2].tolist() == [2.0, 1.5]
+    with pytest.raises(ValueError, match="max_weight"):
+        o.IWOPD(0.9)
 
 
 def check_rlcsd(o: ModuleType) -> None:
@@ -105,6 +151,8 @@ def check_needs(o: ModuleType) -> None:
     both = Signal.TEACHER | Signal.CONTRAST
     expected = {
         o.RLSD: Signal.TEACHER,
+        o.TeacherFreeRLSD: Signal.NONE,
+        o.EvidenceGated: Signal.TEACHER,
         o.CEPO: both,
         o.RLCSD: both,
         o.SDAR: Signal.TEACHER,
@@ -131,11 +179,14 @@ NAMES = {
     "objectives/sdar": ["sdar"],
     "objectives/cepo": ["cepo"],
     "objectives/rlcsd": [],
-    "objectives/rlsd": ["rlsd", "rlsd-one-sided", "rlsd-negative-only"],
+    "objectives/evidence": ["rlsd", "rlsd-shifted", "gated"],
+    "objectives/gated": ["gated"],
+    "objectives/teacher_free": ["teacher-free"],
+    "objectives/rlsd": ["rlsd", "rlsd-one-sided", "rlsd-negative-only", "rlsd-shifted"],
     "objectives/rlrt": ["rlrt", "rlrt-all"],
     "objectives/rlvr": ["rlvr"],
     "objectives/opsd": ["opsd", "opsd-sampled"],
-    "objectives/opd": ["opsd"],
+    "objectives/opd": ["iw-opd"],
     "objectives/sdpo": ["sdpo"],
     "objectives/sft": ["sft"],
 }
@@ -143,7 +194,10 @@ NAMES = {
 
 FURTHER = {
     "objectives/base": check_base,
+    "objectives/evidence": check_evidence,
+    "objectives/gated": check_gated,
     "objectives/rlsd": check_rlsd,
+    "objectives/opd": check_opd,
     "objectives/rlcsd": check_rlcsd,
     "objectives/sdar": check_sdar,
 }
@@ -210,15 +264,40 @@ EDITS = {
         ("PPOClip(0.2, 0.2)", "PPOClip()"),
     ],
     "objectives/rlsd": [
-        ("masked_fill(~batch.span", "masked_fill(batch.span"),
-        (".logprobs, batch.rollout_logprobs", ".logprobs * 0, batch.rollout_logprobs"),
         ("batch.advantages[:, None] * weights", "batch.advantages.abs()[:, None] * weights"),
         ("F.masked_mean(clipped.float(), batch.loss_mask)", "clipped.float().mean()"),
         ("epsilon_w: float = 0.2", "epsilon_w: float = 0.3"),
         ("weighting or TwoSided()", "TwoSided()"),
-        ('metrics = {"strength": strength}', 'metrics = {"strength": 0.5}'),
-        ("span=self.span", "span=None"),
+        ('{"strength": strength', '{"strength": 0.5'),
+        ("self.placed_evidence(batch, iteration)", "self.evidence(batch)"),
+        (", **self.span_metrics(batch)", ""),
         ("if epsilon_w < 0", "if False"),
+    ],
+    "objectives/evidence": [
+        ("masked_fill(~batch.span", "masked_fill(batch.span"),
+        ("delta.masked_fill(~batch.span, 0.0), mask & batch.span", "delta, mask & batch.span"),
+        ("mask & batch.span", "mask"),
+        (".logprobs, batch.rollout_logprobs", ".logprobs * 0, batch.rollout_logprobs"),
+        ("span=self.span", "span=None"),
+        (".plus(Signal.TEACHER, ", ".plus("),
+        ("if self.placement is None", "if True"),
+        ("mask, iteration)\n", "mask, 0)\n"),
+        ("batch.loss_mask\n", "batch.completions.mask\n"),
+        ("F.masked_mean(batch.span.float(), batch.loss_mask)", "batch.span.float().mean()"),
+    ],
+    "objectives/gated": [
+        ("floor: float = 0.0", "floor: float = 0.1"),
+        ("EvidenceGate(floor)", "EvidenceGate()"),
+        ("self.placed_evidence(batch, iteration)", "-self.placed_evidence(batch, iteration)"),
+        ("batch.advantages[:, None] * factors", "factors"),
+        ("batch.advantages[:, None] * factors", "batch.advantages.abs()[:, None] * factors"),
+        ("F.masked_mean(factors, batch.loss_mask)", "factors.mean()"),
+        (", **self.span_metrics(batch)", ""),
+    ],
+    "objectives/teacher_free": [
+        ("-batch.rollout_logprobs", "batch.rollout_logprobs"),
+        ("& ~Signal.TEACHER", ""),
+        ("-batch.rollout_logprobs.detach()", "super().evidence(batch)"),
     ],
     "objectives/rlrt": [
         ("strength or Constant(0.5)", "strength or Constant(0.0)"),
@@ -233,6 +312,20 @@ EDITS = {
         ("(teacher.logprobs, batch.rollout_logprobs)", "(batch.rollout_logprobs, teacher.logprobs)"),
         (".plus(Signal.TEACHER)", ""),
         ("GeneralizedJSD(beta=1.0)", "GeneralizedJSD(beta=0.0)"),
+    ],
+    "objectives/opd": [
+        ("delta.abs()", "delta"),
+        (".masked_fill(~mask, 0.0)", ""),
+        ("cumsum(dim=1) - distance", "cumsum(dim=1)"),
+        ("total.masked_fill(total == 0, 1.0)", "total"),
+        ("(self.max_weight - 1) * (1 - share)", "(self.max_weight - 1) * share"),
+        ("1 + (self.max_weight - 1)", "self.max_weight"),
+        ("max_weight: float = 1.5", "max_weight: float = 2.0"),
+        ("weights * delta", "weights * delta.abs()"),
+        ("weights * delta", "delta"),
+        ("if not 1 <= max_weight", "if not 0 <= max_weight"),
+        ("F.masked_mean(weights, batch.loss_mask)", "weights.mean()"),
+        ("replace(super().credit(batch, iteration), token", "Credit(token"),
     ],
     "objectives/sdpo": [
         ("TruncatedImportance(2.0)", "TruncatedImportance(1.0)"),
@@ -262,7 +355,7 @@ def test_the_unchanged_methods_pass(module: str):
 
 def test_every_method_has_a_check():
     assert modules_of("objectives") == set(NAMES)
-    assert set(NAMES) - set(EDITS) == {"objectives/opd"}, "OPD is OPSD by another name"
+    assert set(NAMES) == set(EDITS)
 
 
 def check_of(mutant: Mutant):

@@ -52,13 +52,44 @@ def launch(tiny_model, tmp_path, monkeypatch, problem_file):
     return launched
 
 
-@pytest.mark.parametrize("name", available("objective"))
+@pytest.mark.parametrize("name", [name for name in available("objective") if name != "oracle"])
 def test_every_preset_trains_a_model_on_a_file(name, launch, tiny_model):
     flags = ["--teacher.name_or_path", str(tiny_model)] if name.startswith("opd_") or name == "opd" else []
     history = launch("--objective", name, *flags)
     assert math.isfinite(history["train/loss"][1])
     assert ("rollout/no_contrast" in history) is (name in ("cepo", "rlcsd"))
     assert ("train/divergence" in history) is (name in ("opsd", "opd", "opd_topk", "sdpo", "grpo_opsd", "sdpg"))
+
+
+def test_the_oracle_is_refused_where_nobody_knows_which_tokens_decide(launch, capsys):
+    with pytest.raises(SystemExit):
+        launch("--objective", "oracle")
+    assert "OracleCredit, which reads the spans ['decisive', 'false']" in " ".join(capsys.readouterr().err.split())
+
+
+CONTROLS = {
+    "oracle": set(),
+    "gated": {"credit/evidence"},
+    "rlsd_permuted": {"credit/evidence"},
+    "rlsd_shifted": {"credit/evidence"},
+    "rlsd_teacher_free": set(),
+    "rlsd_corrupted": {"credit/evidence"},
+}
+"""The controls, and what a run of each logs of a teacher."""
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_every_control_trains_in_the_lab(name, tmp_path, monkeypatch):
+    monkeypatch.delenv(RUN_DIR_VARIABLE, raising=False)
+    monkeypatch.setattr(sys, "argv", ["fit.py"])
+    short = ["--trainer", "cpu", "--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "2"]
+    short += ["--data.prompts_per_rollout", "3", "--data.group_size", "4", "--data.val_problems", "2"]
+    short += ["--data.val_samples", "0", "--trainer.callbacks", "null", "--run_dir", str(tmp_path / "run")]
+    fit(["--objective", name, *short])
+    history = read_history(tmp_path / "run")
+    assert {"credit/evidence"} & history.keys() == CONTROLS[name]
+    assert all(math.isfinite(history["train/loss"][iteration]) for iteration in (1, 2))
+    assert max(history["credit/departure"].values()) > 0, "it is not RLVR"
 
 
 # --- rollouts ---------------------------------------------------------------------------------------------------------

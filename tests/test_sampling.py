@@ -240,6 +240,66 @@ def test_the_collector_fills_the_span_that_an_objective_asks_for(policy):
     assert make(policy).collect(PROBLEMS, 0, 0).batch.span is None
 
 
+class MarkingVerifier(LetterVerifier):
+    """Marks each ``b``, and nothing on a completion that it fails on."""
+
+    span_names = ("b", "never")
+
+    def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
+        spans = [{"b": [(i, i + 1) for i, letter in enumerate(text) if letter == "b"]} for text in texts]
+        verdicts = super().verify(texts, problems)
+        return [
+            verdict if verdict.status is Status.ERROR else replace(verdict, spans=marked)
+            for verdict, marked in zip(verdicts, spans, strict=True)
+        ]
+
+
+class Marks(RLVR):
+    """RLVR that reads two spans of its verifier."""
+
+    @property
+    def needs(self):
+        return super().needs.plus(verdict_spans=("b", "never"))
+
+
+def test_spans_of_verdicts_become_token_masks(policy):
+    said = ["bba", "ab <think>b</think>", "aaa", "!b"]
+    collector = make(policy, Marks(), engine=ScriptedEngine(lambda p, k: said[k]), max_error_share=1.0)
+    collector.sampler.verifier = MarkingVerifier()
+    collected = collector.collect(PROBLEMS, 0, 0)
+    batch = collected.batch
+    assert {name: (mask.dtype, mask.shape) for name, mask in batch.verdict_spans.items()} == dict.fromkeys(
+        ("b", "never"), (torch.bool, batch.loss_mask.shape)
+    )
+    assert not batch.marked("never").any()
+    for row, rollout in enumerate(collected.rollouts):
+        pieces = [policy.decode([token]) for token in rollout.completion.token_ids]
+        broken = rollout.completion.text.startswith("!")
+        expected = [not broken and "b" in piece for piece in pieces]
+        assert batch.marked("b")[row, : len(pieces)].tolist() == expected
+        assert not batch.marked("b")[row, len(pieces) :].any()
+    assert batch.marked("b").any()
+    assert make(policy).collect(PROBLEMS, 0, 0).batch.verdict_spans == {}
+
+
+def test_micro_batches_carry_the_marks_of_their_rows(policy):
+    collector = make(policy, Marks(), engine=ScriptedEngine(lambda p, k: "ab" * (k + 1)))
+    collector.sampler.verifier = MarkingVerifier()
+    batch = collector.collect(PROBLEMS, 0, 0).batch
+    part = batch.select(torch.tensor([4, 0])).to("cpu")
+    width = part.completions.ids.shape[1]
+    assert width < batch.completions.ids.shape[1]
+    assert torch.equal(part.marked("b"), batch.marked("b")[[4, 0], :width])
+
+
+def test_a_verifier_that_marks_no_such_spans_stops_the_run_before_training(policy, tiny_model):
+    refusal = r"Got Marks.*\['b', 'never'\].*LetterVerifier.*none.*Set --verifier"
+    with pytest.raises(SetupError, match=refusal):
+        Trainer(**TRAINER).fit(module(tiny_model, Marks()), data(engine=None))  # nothing is sampled before
+    with pytest.raises(SetupError, match=refusal):
+        make(policy, Marks()).collect(PROBLEMS, 0, 0)
+
+
 def test_a_span_that_is_no_pattern_is_refused():
     with pytest.raises(ValueError, match="Got objective"):
         RLSD(span="(")

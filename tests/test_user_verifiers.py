@@ -89,6 +89,8 @@ def test_a_verdict_holds_plain_numbers_whatever_it_was_made_of():
         ([Verdict(1.0, Status.PASS, metrics=[0.5])], r"metrics=\[0.5\]; expected a mapping"),
         ([Verdict(1.0, Status.PASS, metrics={"reward": 0.5})], r"metrics=\['reward'\]; expected names that"),
         ([Verdict(1.0, Status.PASS, spans=[(0, 1)])], r"spans=\[\(0, 1\)\]; expected a mapping"),
+        ([Verdict(1.0, Status.PASS, spans={"a": (0, 1)})], r"spans=\{'a': \(0, 1\)\}; expected a mapping"),
+        ([Verdict(1.0, Status.PASS, spans={"a": [(0, 1.5)]})], r"spans=.*expected a mapping from names to"),
         ([1.0], "returned 1.0 for a completion; expected a Verdict"),
         ([None], "returned None for a completion"),
         ([], "returned 0 for 1 completions; expected a list of 1 verdicts"),

@@ -2,6 +2,7 @@
 
 from rlsd_pl.contexts.base import Context, ProblemContext
 from rlsd_pl.contexts.composed import BareContext, FirstOf
+from rlsd_pl.contexts.corrupted import CorruptedContext
 from rlsd_pl.contexts.documents import DocumentsContext
 from rlsd_pl.contexts.feedback import VerifierFeedback
 from rlsd_pl.contexts.problem import AnswerContext, SolutionContext
@@ -11,6 +12,7 @@ __all__ = [
     "AnswerContext",
     "BareContext",
     "Context",
+    "CorruptedContext",
     "DocumentsContext",
     "FirstOf",
     "ProblemContext",

@@ -29,6 +29,10 @@ class Step:
     def is_true(self) -> bool:
         return self.result == fact_result(self.fact)
 
+    @property
+    def digit(self) -> Span:
+        return self.position, self.position + 1
+
 
 class LabVerifier(Verifier):
     """Correct iff the text is ``...#d`` and ``d`` is the true digit.
@@ -40,11 +44,13 @@ class LabVerifier(Verifier):
       not linked to one another), else 0. False arithmetic alone is not hollow.
     - ``false_steps``: share of the written steps that are arithmetically false; 0 without steps.
 
-    and the spans: ``decisive``, the result digits of misconceived facts, and ``filler``.
+    and the spans: ``decisive``, the result digits of misconceived facts; ``false``, the result digits of false steps,
+    of whatever fact; and ``filler``.
     """
 
     instruction = ""
     metric_names = ("hollow", "false_steps")
+    span_names = ("decisive", "false", "filler")
 
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         return [self._verify_one(text, problem) for text, problem in zip(texts, problems, strict=True)]
@@ -107,5 +113,8 @@ def _metrics(steps: Sequence[Step], answer: str | None, expression: str) -> Mapp
 
 
 def _spans(text: str, steps: Sequence[Step], misconceptions: Sequence[str]) -> Mapping[str, Sequence[Span]]:
-    decisive = [(step.position, step.position + 1) for step in steps if step.fact in misconceptions]
-    return {"decisive": decisive, "filler": [match.span() for match in _FILLER.finditer(text)]}
+    return {
+        "decisive": [step.digit for step in steps if step.fact in misconceptions],
+        "false": [step.digit for step in steps if not step.is_true],
+        "filler": [match.span() for match in _FILLER.finditer(text)],
+    }

@@ -2,8 +2,10 @@
 
 from rlsd_pl.objectives.base import Needs, Objective
 from rlsd_pl.objectives.cepo import CEPO
+from rlsd_pl.objectives.evidence import EvidenceObjective
+from rlsd_pl.objectives.gated import EvidenceGated
 from rlsd_pl.objectives.grpo_opsd import GRPOWithOPSD
-from rlsd_pl.objectives.opd import OPD, OPDSampled
+from rlsd_pl.objectives.opd import IWOPD, OPD, OPDSampled
 from rlsd_pl.objectives.opsd import OPSD, OPSDSampled
 from rlsd_pl.objectives.parts import (
     CISPO,
@@ -17,6 +19,8 @@ from rlsd_pl.objectives.parts import (
     CosineDecay,
     Divergence,
     DualClip,
+    EvidenceGate,
+    EvidencePlacement,
     EvidenceWeighting,
     GeneralizedJSD,
     GroupCentered,
@@ -28,6 +32,7 @@ from rlsd_pl.objectives.parts import (
     MaskTruncated,
     NegativeOnly,
     OneSided,
+    Permuted,
     PPOClip,
     Reduction,
     ReferenceKL,
@@ -37,6 +42,7 @@ from rlsd_pl.objectives.parts import (
     Schedule,
     SequenceMean,
     SequenceSum,
+    Shifted,
     SoftPenalty,
     Surrogate,
     TokenMean,
@@ -56,11 +62,13 @@ from rlsd_pl.objectives.sdar import SDAR
 from rlsd_pl.objectives.sdpg import SDPG
 from rlsd_pl.objectives.sdpo import SDPO
 from rlsd_pl.objectives.sft import SFT
+from rlsd_pl.objectives.teacher_free import TeacherFreeRLSD
 
 __all__ = [
     "CEPO",
     "CISPO",
     "GSPO",
+    "IWOPD",
     "K1",
     "K2",
     "K3",
@@ -80,6 +88,10 @@ __all__ = [
     "CosineDecay",
     "Divergence",
     "DualClip",
+    "EvidenceGate",
+    "EvidenceGated",
+    "EvidenceObjective",
+    "EvidencePlacement",
     "EvidenceWeighting",
     "GRPOWithOPSD",
     "GeneralizedJSD",
@@ -97,6 +109,7 @@ __all__ = [
     "Objective",
     "OneSided",
     "PPOClip",
+    "Permuted",
     "Reduction",
     "ReferenceKL",
     "Reinforce",
@@ -105,8 +118,10 @@ __all__ = [
     "Schedule",
     "SequenceMean",
     "SequenceSum",
+    "Shifted",
     "SoftPenalty",
     "Surrogate",
+    "TeacherFreeRLSD",
     "TokenMean",
     "TopKRenormalized",
     "TopKTail",

@@ -33,6 +33,8 @@ class Needs:
         signals: fields of the batch that the collector fills in.
         divergence: distribution term over the vocabulary; goes with ``Signal.DISTRIBUTION``; ``Credit`` weighs it.
         span: pattern in a completion's text whose tokens ``RolloutBatch.span`` marks.
+        verdict_spans: names in ``Verdict.spans`` whose tokens :meth:`RolloutBatch.marked` gives; a run whose verifier
+            marks no such spans does not start.
         demonstrations: keys into ``Problem.privileged``; the first that a problem has is learnt from in place of the
             policy's own samples. Empty for every on-policy objective.
         entropy_gradient: whether ``TokenScores.entropy`` is differentiated.
@@ -41,6 +43,7 @@ class Needs:
     signals: Signal = Signal.NONE
     divergence: Divergence | None = None
     span: TextPattern | None = None
+    verdict_spans: tuple[str, ...] = ()
     demonstrations: tuple[str, ...] = ()
     entropy_gradient: bool = False
 

@@ -23,7 +23,8 @@ from rlsd_pl.rollout.metrics import (
 )
 from rlsd_pl.rollout.sampler import SampledGroups, Sampler, derive_seed
 from rlsd_pl.rollout.scorer import Scorer
-from rlsd_pl.rollout.spans import span_mask
+from rlsd_pl.rollout.spans import span_mask, verdict_span_masks
+from rlsd_pl.rollout.verdict_checks import check_span_names
 from rlsd_pl.types import Credit, PaddedTokens, Problem, Rollout, RolloutBatch, Sampling, Status
 
 Replacements = Callable[[int, int], list[Problem]]
@@ -130,9 +131,13 @@ class RolloutCollector:
     def _with_signals(self, batch: RolloutBatch, sampled: SampledGroups) -> RolloutBatch:
         needs = self.objective.needs
         batch = self.scorer.with_signals(batch, sampled.groups, needs.signals)
-        if needs.span is None:
-            return batch
-        return replace(batch, span=span_mask(self.sampler.policy, sampled.rollouts, needs.span))
+        policy, rollouts = self.sampler.policy, sampled.rollouts
+        if needs.span is not None:
+            batch = replace(batch, span=span_mask(policy, rollouts, needs.span))
+        if needs.verdict_spans:
+            check_span_names(self.sampler.verifier, self.objective)
+            batch = replace(batch, verdict_spans=verdict_span_masks(policy, rollouts, needs.verdict_spans))
+        return batch
 
     def _credit(self, batch: RolloutBatch, iteration: int) -> Credit:
         """The objective's credit, its shapes checked."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 import torch
@@ -16,13 +16,27 @@ from rlsd_pl.types import Rollout, Span
 def span_mask(policy: Policy, rollouts: Sequence[Rollout], pattern: TextPattern) -> Tensor:
     """bool [B, T]: the tokens that hold a character of a match of ``pattern``, or of its first group if it has any."""
     group = min(pattern.groups, 1)
-    masks = torch.zeros(len(rollouts), max(len(r.completion.token_ids) for r in rollouts), dtype=torch.bool)
-    for row, rollout in enumerate(rollouts):
-        completion = rollout.completion
-        spans = [match.span(group) for match in pattern.matches(completion.text)]
-        if spans:
-            touched = touches(token_ends(policy, completion.token_ids, completion.text), spans)
-            masks[row, : len(touched)] = torch.tensor(touched)
+    found = [{"": [m.span(group) for m in pattern.matches(r.completion.text)]} for r in rollouts]
+    return _masks(policy, rollouts, found, ("",))[""]
+
+
+def verdict_span_masks(policy: Policy, rollouts: Sequence[Rollout], names: Sequence[str]) -> dict[str, Tensor]:
+    """bool [B, T] by name: the tokens that hold a character of the verdicts' spans of that name. A verdict without
+    such spans, as one of an error, marks nothing."""
+    return _masks(policy, rollouts, [rollout.verdict.spans for rollout in rollouts], names)
+
+
+def _masks(
+    policy: Policy, rollouts: Sequence[Rollout], found: Sequence[Mapping[str, Sequence[Span]]], names: Sequence[str]
+) -> dict[str, Tensor]:
+    shape = (len(rollouts), max(len(rollout.completion.token_ids) for rollout in rollouts))
+    masks = {name: torch.zeros(shape, dtype=torch.bool) for name in names}
+    for row, (rollout, spans) in enumerate(zip(rollouts, found, strict=True)):
+        if not any(spans.get(name) for name in names):
+            continue
+        ends = token_ends(policy, rollout.completion.token_ids, rollout.completion.text)
+        for name, mask in masks.items():
+            mask[row, : len(ends)] = torch.tensor(touches(ends, spans.get(name, ())))
     return masks
 
 

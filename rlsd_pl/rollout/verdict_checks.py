@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rlsd_pl.errors import UserCodeError
+from rlsd_pl.errors import SetupError, UserCodeError
+from rlsd_pl.objectives import Objective
 from rlsd_pl.types import Status, Verdict
 from rlsd_pl.verifiers.base import Verifier
 from rlsd_pl.verifiers.composite import RESERVED
@@ -18,6 +19,21 @@ def verifier_name(verifier: Verifier) -> str:
     function = getattr(verifier, "function", None)
     name = getattr(function, "__qualname__", None)
     return type(verifier).__name__ + (f" ({function.__module__}.{name})" if name else "")
+
+
+def check_span_names(verifier: Verifier, objective: Objective) -> None:
+    """Whether the verifier marks the spans that the objective reads.
+
+    Raises:
+        SetupError: if it does not.
+    """
+    if missing := sorted(set(objective.needs.verdict_spans) - set(verifier.span_names)):
+        raise SetupError(
+            f"Got {type(objective).__name__}, which reads the spans {missing} of a verdict, with "
+            f"{verifier_name(verifier)}, which marks {sorted(verifier.span_names) or 'none'}; expected a verifier that "
+            "marks them. Set --verifier to one whose span_names list them (in the lab: LabVerifier), or another "
+            "--objective."
+        )
 
 
 def checked_verdicts(verifier: Verifier, returned: Any, count: int) -> list[Verdict]:
@@ -53,9 +69,16 @@ def _checked(name: str, verdict: Any) -> Verdict:
     for field, value in (("detail", verdict.detail), ("answer", verdict.answer)):
         if not isinstance(value, str) and (field, value) != ("answer", None):
             raise _refused(name, field, value, "text" if field == "detail" else "text or None")
-    if not isinstance(verdict.spans, Mapping):
+    if not isinstance(verdict.spans, Mapping) or not all(map(_are_spans, verdict.spans.values())):
         raise _refused(name, "spans", verdict.spans, "a mapping from names to (start, end) pairs")
     return replace(verdict, reward=reward, status=status, metrics=_metrics(name, verdict.metrics))
+
+
+def _are_spans(spans: Any) -> bool:
+    return isinstance(spans, Sequence) and all(
+        isinstance(span, Sequence) and len(span) == 2 and all(isinstance(place, int) for place in span)
+        for span in spans
+    )
 
 
 def _metrics(name: str, metrics: Any) -> dict[str, float]:

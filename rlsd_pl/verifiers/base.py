@@ -23,6 +23,9 @@ class Verifier(ABC):
     metric_names: tuple[str, ...] = ()
     """Keys that ``Verdict.metrics`` may hold; logged under ``rollout/`` and ``val/``, explained in docs/metrics.md."""
 
+    span_names: tuple[str, ...] = ()
+    """Keys that ``Verdict.spans`` may hold: what objectives can ask for as token masks."""
+
     @abstractmethod
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         """Judge ``texts[i]`` as a completion of ``problems[i]``; returns one verdict for each, in order."""

@@ -29,6 +29,7 @@ class CompositeVerifier(Verifier):
         self.metric_names = tuple(
             key for name, part in parts.items() for key in (name, *(f"{name}_{k}" for k in part.metric_names))
         )
+        self.span_names = tuple(dict.fromkeys(name for part in parts.values() for name in part.span_names))
         self.instruction = " ".join(part.instruction for part in self.parts.values() if part.instruction)
 
     def check(self, problem: Problem) -> str | None:

@@ -113,11 +113,12 @@ def test_false_steps_is_the_share_of_false_arithmetic(text, share):
 
 
 def test_spans_mark_filler_and_results_of_misconceived_facts():
-    assert judge(FAITHFUL).spans == {"decisive": [(16, 17)], "filler": [(0, 3), (9, 12)]}
+    assert judge(FAITHFUL).spans == {"decisive": [(16, 17)], "false": [], "filler": [(0, 3), (9, 12)]}
     assert spanned(FAITHFUL, "decisive") == ["4"]
     assert spanned("3+4=7;1-1=5;7*2=8;", "decisive") == ["5", "8"]
     assert spanned("no steps @ here %&", "filler") == ["@", "%&"]
     assert spanned("3+4=7;#7", "decisive") == []
+    assert judge("3+4=8;7*2=5;1-1=0;").spans["false"] == [(4, 5), (10, 11)]
 
 
 def test_verdicts_keep_the_order():

@@ -65,6 +65,35 @@ def check_weighting(m: ModuleType) -> None:
     assert m.TwoSided()(lone, tensor([[NAN]]), 1.0, 0.2).weights.isnan().all()
     assert m.OneSided()(-lone, tensor([[-INF]]), 1.0, 0.2).weights.isfinite().all()
 
+    gated = m.EvidenceGate(0.5)(advantages, wide)
+    up, small = 1 - math.exp(-2), 1 - math.exp(-0.05)
+    close(gated, [[0.5 + up, 0.5, 0.5 + small, 1.5], [0.5, 0.5 + up, 0.5, 0.5], [0.5] * 4])
+    assert not gated.requires_grad
+    with pytest.raises(ValueError, match="floor"):
+        m.EvidenceGate(-0.1)
+
+
+def check_placement(m: ModuleType) -> None:
+    delta, ids = torch.arange(20.0).expand(2, 20).clone(), torch.arange(40).view(2, 20)
+    mask = torch.ones(2, 20, dtype=torch.bool)
+    mask[:, [0, 5, 19]] = False
+    kept, before = [t for t in range(20) if mask[0, t]], delta.clone()
+    shifted = list(range(20))
+    for k, t in enumerate(kept):
+        shifted[t] = kept[k - 1]
+    close(m.Shifted()(delta, ids, mask, 0), [shifted, shifted])
+    state = torch.random.get_rng_state()
+    permuted = m.Permuted()(delta, ids, mask, 0)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(delta, before)
+    assert permuted[0].tolist() != list(range(20))
+    assert permuted[0].tolist() != permuted[1].tolist()
+    for row in permuted.tolist():
+        assert sorted(row) == list(range(20))
+        assert [row[t] for t in (0, 5, 19)] == [0, 5, 19]
+    for other in (m.Permuted(1)(delta, ids, mask, 0), m.Permuted()(delta, ids, mask, 1)):
+        assert not torch.equal(other, permuted)
+
 
 def check_divergence(m: ModuleType) -> None:
     student = tensor([[0.0, 1.0, 2.0, -1.0]], requires_grad=True)

@@ -12,12 +12,14 @@ from rlsd_pl.objectives.parts.advantage import (
 )
 from rlsd_pl.objectives.parts.divergence import Divergence, GeneralizedJSD, TopKRenormalized, TopKTail
 from rlsd_pl.objectives.parts.importance import ImportanceCorrection, TruncatedImportance
+from rlsd_pl.objectives.parts.placement import EvidencePlacement, Permuted, Shifted
 from rlsd_pl.objectives.parts.reduction import Reduction, SequenceMean, SequenceSum, TokenMean
 from rlsd_pl.objectives.parts.reference import K1, K2, K3, ReferenceKL
 from rlsd_pl.objectives.parts.schedule import Constant, CosineDecay, LinearDecay, Schedule
 from rlsd_pl.objectives.parts.surrogate import CISPO, GSPO, DualClip, PPOClip, Reinforce, Surrogate
 from rlsd_pl.objectives.parts.truncation import KeepReward, MaskTruncated, SoftPenalty, Truncation, ZeroReward
 from rlsd_pl.objectives.parts.weighting import (
+    EvidenceGate,
     EvidenceWeighting,
     NegativeOnly,
     OneSided,
@@ -39,6 +41,8 @@ __all__ = [
     "CosineDecay",
     "Divergence",
     "DualClip",
+    "EvidenceGate",
+    "EvidencePlacement",
     "EvidenceWeighting",
     "GeneralizedJSD",
     "GroupCentered",
@@ -51,6 +55,7 @@ __all__ = [
     "NegativeOnly",
     "OneSided",
     "PPOClip",
+    "Permuted",
     "Reduction",
     "ReferenceKL",
     "Reinforce",
@@ -59,6 +64,7 @@ __all__ = [
     "Schedule",
     "SequenceMean",
     "SequenceSum",
+    "Shifted",
     "SoftPenalty",
     "Surrogate",
     "TokenMean",

@@ -139,6 +139,35 @@ class ReversedOnCorrect(ReversedOnAll):
         return _only_where(advantages > 0, super().__call__(advantages, delta, strength, epsilon_w))
 
 
+@dataclass(frozen=True)
+class EvidenceGate:
+    """``floor + 1 - exp(-relu(sign(A) * Delta_t))``: from floor, without evidence for the update, to floor + 1.
+
+    Our own, of no paper.
+
+    Attributes:
+        floor: 0 or more.
+
+    Raises:
+        ValueError: for another one.
+
+    >>> advantages, delta = torch.tensor([1.0, -1.0]), torch.tensor([[0.6931, 0.0], [0.6931, -0.6931]])
+    >>> EvidenceGate(floor=0.1)(advantages, delta)
+    tensor([[0.6000, 0.1000],
+            [0.1000, 0.6000]])
+    """
+
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.floor < math.inf:
+            raise ValueError(f"floor is {self.floor}, expected a number >= 0; set 0 for none, 1 to keep RLVR's credit")
+
+    def __call__(self, advantages: Tensor, delta: Tensor) -> Tensor:
+        """Factors [B, T] on the group advantages [B], from evidence [B, T] in nats; detached."""
+        return self.floor - torch.expm1(-_signed(delta, advantages).relu())
+
+
 def _signed(delta: Tensor, advantages: Tensor) -> Tensor:
     """``sign(A) * Delta_t`` [B, T] with infinities made finite, because 0 * inf would be NaN where A = 0."""
     return advantages.detach().sign().unsqueeze(1) * torch.nan_to_num(delta.detach(), nan=math.nan)
