@@ -16,7 +16,7 @@ import re
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from unittest.mock import patch
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
@@ -28,6 +28,7 @@ from rlsd_pl.commands.plots import plot_comparison
 from rlsd_pl.commands.presets import CONFIGS, available, description
 from rlsd_pl.commands.runs import RUN_DIR_VARIABLE, read_history
 from rlsd_pl.functional import mean_interval
+from rlsd_pl.types import PaddedTokens
 
 PAGE = CONFIGS.parent / "docs" / "objectives.md"
 SEEDS = (0, 1, 2, 3, 4)
@@ -140,9 +141,8 @@ def write_model(folder: Path) -> None:
 
 def measure(name: str, folder: Path) -> tuple[float, float]:
     """Forwards per completion in one iteration, generation apart, and the peak of allocated bytes in it."""
-    from transformers import Qwen3Model
-
     from rlsd_pl.commands.cli import build
+    from rlsd_pl.policy import Policy
 
     os.environ.pop(RUN_DIR_VARIABLE, None)
     model = str(folder / "model")
@@ -155,18 +155,19 @@ def measure(name: str, folder: Path) -> tuple[float, float]:
     cli = build(flags)
     rows = 0
 
-    def count(module: torch.nn.Module, arguments: tuple[object, ...], options: dict[str, Any], output: object) -> None:
-        nonlocal rows
-        # Generation keeps a cache, scoring does not.
-        if isinstance(module, Qwen3Model) and not options["use_cache"]:
-            rows += len(options["input_ids"])
+    scored = Policy._predicting_states
 
-    handle = torch.nn.modules.module.register_module_forward_hook(count, with_kwargs=True)
-    try:
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
-            cli.trainer.fit(cli.model, cli.datamodule)
-    finally:
-        handle.remove()
+    def counted(policy: Policy, prompts: PaddedTokens, completions: PaddedTokens) -> torch.Tensor:
+        nonlocal rows
+        rows += len(completions.ids)
+        return scored(policy, prompts, completions)
+
+    # What scoring and teachers go through, generation does not.
+    with (
+        patch.object(Policy, "_predicting_states", counted),
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace,
+    ):
+        cli.trainer.fit(cli.model, cli.datamodule)
     assert trace.profiler is not None
     assert trace.profiler.kineto_results is not None
     events = [event for event in trace.profiler.kineto_results.events() if event.name() == "[memory]"]

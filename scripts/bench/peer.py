@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -64,7 +64,9 @@ def trl_side(work_name: str, model: str, steps: int) -> list[float]:
         )
         prompts = [[{"role": "user", "content": text}] for text in prompt_texts(work, 64)]
         data = Dataset.from_dict({"prompt": prompts})
-        GRPOTrainer(model, reward_funcs=reward, args=settings, train_dataset=data, callbacks=[Clock()]).train()
+        GRPOTrainer(
+            model, reward_funcs=cast(Any, reward), args=settings, train_dataset=data, callbacks=[Clock()]
+        ).train()
     return seconds
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from rlsd_pl.lab import BASE_FOLDER, ChainTask
 from rlsd_pl.tasks.base import Split, Task
 from rlsd_pl.types import Problem, Status, Verdict
 from rlsd_pl.verifiers import Verifier
@@ -26,11 +29,12 @@ class Work:
     """One iteration: P prompts of L words, G completions of T tokens each.
 
     Attributes:
-        shape: of a Qwen3 with random weights, which end no completion before the limit.
+        shape: of a Qwen3 with random weights and a large vocabulary, which hardly ever draws EOS; ``None`` for the lab's
+            base policy on the lab's problems.
     """
 
     name: str
-    shape: dict[str, int]
+    shape: dict[str, Any] | None
     prompts: int
     group: int
     prompt_words: int
@@ -40,22 +44,7 @@ class Work:
 WORKS = {
     work.name: work
     for work in (
-        Work(
-            "lab",
-            {
-                "vocab_size": 26,
-                "hidden_size": 96,
-                "intermediate_size": 160,
-                "num_hidden_layers": 3,
-                "num_attention_heads": 4,
-                "num_key_value_heads": 4,
-                "head_dim": 24,
-            },
-            prompts=8,
-            group=8,
-            prompt_words=14,
-            completion=66,
-        ),
+        Work("lab", None, prompts=8, group=8, prompt_words=0, completion=66),
         Work(
             "28m",
             {
@@ -96,12 +85,17 @@ WORDS = [f"w{i}" for i in range(16)]
 
 def prompt_texts(work: Work, count: int) -> list[str]:
     """Seeded prompts of the work's length."""
+    if work.shape is None:
+        return [ChainTask().problem("train", index).prompt for index in range(count)]
     rng = random.Random(0)
     return [" ".join(rng.choices(WORDS, k=work.prompt_words)) for _ in range(count)]
 
 
 def write_model(work: Work, folder: Path) -> Path:
     """A Hugging Face folder: random weights, and a tokenizer of words with a chat template."""
+    if work.shape is None:
+        shutil.copytree(BASE_FOLDER, folder, dirs_exist_ok=True)
+        return folder
     special = ["[pad]", "[eos]", "[unk]", "[user]", "[assistant]", "[end]"]
     words = special + WORDS + [f"x{i}" for i in range(work.shape["vocab_size"] - len(special) - len(WORDS))]
     raw = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[unk]"))
@@ -114,15 +108,11 @@ def write_model(work: Work, folder: Path) -> Path:
         **work.shape,
         tie_word_embeddings=True,
         max_position_embeddings=4096,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=words.index("[pad]"),
+        eos_token_id=words.index("[eos]"),
         bos_token_id=None,
     )
-    model = Qwen3ForCausalLM(config)
-    with torch.no_grad():
-        # No completion ends early: the logit of EOS is that of its embedding, which is tied.
-        model.lm_head.weight[tokenizer.eos_token_id] = 0.0
-    model.save_pretrained(folder)
+    Qwen3ForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
