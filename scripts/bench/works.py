@@ -29,8 +29,8 @@ class Work:
     """One iteration: P prompts of L words, G completions of T tokens each.
 
     Attributes:
-        shape: of a Qwen3 with random weights and a large vocabulary, which hardly ever draws EOS; ``None`` for the lab's
-            base policy on the lab's problems.
+        shape: of a Qwen3 with random weights and a large vocabulary, which hardly ever draws EOS; ``None`` for the
+            lab's base policy on the lab's problems.
     """
 
     name: str
