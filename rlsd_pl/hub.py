@@ -1,12 +1,20 @@
-"""Models of the Hugging Face hub: a name that leads nowhere is told after one request, not after minutes of retries."""
+"""The Hugging Face hub: a name that leads nowhere is told after one request, not after minutes of retries."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import GatedRepoError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
 
 from rlsd_pl.errors import SetupError
 
@@ -27,18 +35,39 @@ def check_hub_id(name: str) -> None:
         SetupError: if there is no such model, or the hub cannot be reached.
     """
     where = f"Got --model {name!r}: there is no folder of that name in {Path.cwd()}"
-    expected = "Set --model to a Hugging Face folder, or to the id of a hub model"
+    with _told(where, "model", "Set --model to a Hugging Face folder, or to the id of a hub model"):
+        if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+            get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=SECONDS)
+
+
+@cache
+def check_data_set_id(name: str, cached: Path) -> None:
+    """The same for a data set.
+
+    Args:
+        cached: the folder of the library ``datasets`` for it, if it has been loaded before.
+
+    Raises:
+        SetupError: if there is no such data set, or the hub cannot be reached.
+    """
+    where = f"Got --task.path {name!r}: it is no file in {Path.cwd()}"
+    with _told(where, "data set", "Set --task.path to a table, or to the id of a data set on the hub"):
+        if not cached.exists():
+            get_hf_file_metadata(hf_hub_url(name, "README.md", repo_type="dataset"), timeout=SECONDS)
+
+
+@contextmanager
+def _told(where: str, kind: str, expected: str) -> Iterator[None]:
+    """Turn what the hub answers into one line."""
     try:
-        if isinstance(try_to_load_from_cache(name, "config.json"), str):
-            return
-        get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=SECONDS)
+        yield
     except HFValidationError as error:
         raise SetupError(f"{where}, and it is no hub id: {_first_line(error)}. {expected} (owner/name).") from error
-    except GatedRepoError:
+    except (GatedRepoError, EntryNotFoundError):
         return
     except RepositoryNotFoundError as error:
         raise SetupError(
-            f"{where}, and no model that you may read on the hub. {expected}; a private one needs HF_TOKEN."
+            f"{where}, and no {kind} that you may read on the hub. {expected}; a private one needs HF_TOKEN."
         ) from error
     except OfflineModeIsEnabled as error:
         raise SetupError(f"{where}, it is not in the cache, and HF_HUB_OFFLINE is set. {expected}.") from error

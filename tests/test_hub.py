@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
 
 from rlsd_pl import hub
 from rlsd_pl.errors import SetupError
@@ -86,3 +86,22 @@ def test_an_unreachable_hub_costs_seconds(monkeypatch):
     with pytest.raises(SetupError, match="the hub cannot be reached"):
         resolve("owner/surely-not-in-the-cache")
     assert time.monotonic() - start < 10
+
+
+def test_a_data_set_is_asked_for_once_before_it_is_loaded(asked, monkeypatch, tmp_path):
+    hub.check_data_set_id.cache_clear()
+    hub.check_data_set_id("owner/data", tmp_path / "owner___data")
+    hub.check_data_set_id("owner/data", tmp_path / "owner___data")
+    assert [url.partition("co/")[2] for url in asked] == ["datasets/owner/data/resolve/main/README.md"]
+    (tmp_path / "owner___other").mkdir()
+    hub.check_data_set_id("owner/other", tmp_path / "owner___other")
+    assert len(asked) == 1, "one that was loaded before is not asked for"
+    fail(monkeypatch, ConnectError("[Errno -2] Name or service not known"))
+    with pytest.raises(SetupError, match=r"Got --task.path 'owner/typo': it is no file in .*cannot be reached"):
+        hub.check_data_set_id("owner/typo", tmp_path / "owner___typo")
+
+
+def test_a_data_set_without_a_readme_is_one(monkeypatch, tmp_path):
+    hub.check_data_set_id.cache_clear()
+    fail(monkeypatch, without_init(EntryNotFoundError))
+    hub.check_data_set_id("owner/bare", tmp_path / "owner___bare")

@@ -10,8 +10,10 @@ from typing import Any, TextIO, cast, overload
 
 import numpy as np
 from datasets import Dataset, Value, disable_progress_bars, load_dataset
+from datasets import config as datasets_config
 
 from rlsd_pl.errors import SetupError
+from rlsd_pl.hub import check_data_set_id
 from rlsd_pl.tasks.values import WrittenFloat, json_text, read_json
 
 COMPRESSED = ".gz"
@@ -69,6 +71,7 @@ def read_table(path: str, hub_config: str | None, hub_split: str) -> Rows:
     elif Path(path).exists():
         raise SetupError(f"{path} ends in {Path(path).suffix!r}; expected one of {', '.join(READERS)}.")
     else:
+        check_data_set_id(path, Path(datasets_config.HF_DATASETS_CACHE) / path.replace("/", "___"))
         rows = _typed(_load(path, f"the data set {path!r}", path, name=hub_config, split=hub_split))
     if len(rows) == 0:
         raise SetupError(f"{path} holds no rows. Set --task.path to a table with at least two problems.")
