@@ -193,7 +193,7 @@ def test_a_task_words_whatever_context_is_chosen(flags, words):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--objective", "nope"], "expected one of: cepo, grpo_opsd, opd,"),
+        (["--objective", "nope"], "expected one of: cepo, gated, grpo_opsd, opd,"),
         (["--objective", "rlds"], "Did you mean 'rlsd'?"),
         (["--objective"], "--objective got no value"),
         (["--objective", "entropi.X"], "--objective got 'entropi.X': No module named 'entropi'"),
