@@ -86,7 +86,6 @@ def _training(folder: Path, trainer: Trainer, module: PolicyModule) -> Training:
     for logger in trainer.loggers:
         logger.save()
     data: RolloutDataModule = trainer.datamodule  # type: ignore[attr-defined]
-    usable = data.usable.get("val")
     return Training(
         folder,
         module.name_or_path,
@@ -98,7 +97,7 @@ def _training(folder: Path, trainer: Trainer, module: PolicyModule) -> Training:
             "task": data.task,
             "verifier": data.verifier,
         },
-        data.val_problems if usable is None else min(data.val_problems, len(usable)),
+        data.held_out,
         data.val_samples,
         module.lora.r,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 import re
 import shlex
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from rlsd_pl.commands.runs import CONFIG_FILE, History, read_history
+from rlsd_pl.functional import wilson_interval
 
 SHOWN = {
     "val/greedy_accuracy": "greedy accuracy",
@@ -165,17 +165,6 @@ def _share(key: str, value: float, problems: int) -> str:
         return f"{value:.3f}"
     low, high = wilson_interval(value, problems)
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def wilson_interval(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Bounds of a share of ``n`` independent trials at 95 % (Wilson 1927).
-
-    >>> tuple(round(bound, 3) for bound in wilson_interval(0.5, 100))
-    (0.404, 0.596)
-    """
-    centre = share + z * z / (2 * n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
 
 
 def _leakage(history: History) -> str:

@@ -70,6 +70,8 @@ class Policy(nn.Module):
         )
         self.sharded = False
         self.caches_prompts = can_share(self.causal_lm.config)
+        self._passes_differ = passes_differ(self.causal_lm)
+        self._recomputes_activations = recomputes_activations(self.causal_lm)
         self.train()  # transformers load models in eval mode, in which adapters' dropout would stay off
 
     @classmethod
@@ -130,10 +132,8 @@ class Policy(nn.Module):
     @torch.no_grad()
     def teacher_states(self, prompts: PaddedTokens, completions: PaddedTokens, own_head: bool) -> TeacherStates:
         """This model's side of a distribution term. ``own_head=False`` copies the head, for weights that go away."""
-        was_training = self.training
-        self.eval()  # a teacher without dropout
-        hidden = self._predicting_states(prompts, completions)
-        self.train(was_training)
+        with self.evaluating():  # a teacher without dropout
+            hidden = self._predicting_states(prompts, completions)
         head = self._head
         if own_head or not any(p.requires_grad for p in head.parameters()):
             return TeacherStates(hidden, self.logits)
@@ -169,9 +169,9 @@ class Policy(nn.Module):
         Not where passes over the same tokens differ, where transformers refuse a cache, or where a layer would be
         called twice before a sharded backward.
         """
-        if not self.caches_prompts or (self.training and passes_differ(self.causal_lm)):
+        if not self.caches_prompts or (self.training and self._passes_differ):
             return False
-        return not (gradients and (self.sharded or (self.training and recomputes_activations(self.causal_lm))))
+        return not (gradients and (self.sharded or (self.training and self._recomputes_activations)))
 
     @staticmethod
     def _continued(prefix: Prefix, rows: Tensor, completions: PaddedTokens) -> Tensor:
@@ -256,6 +256,16 @@ class Policy(nn.Module):
             raise RuntimeError("adapters_off needs a policy with LoRA; got one that trains all weights.")
         with self.model.disable_adapter():
             yield
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Without dropout; back to the mode that was."""
+        was_training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(was_training)
 
     @property
     def device(self) -> torch.device:

@@ -13,10 +13,10 @@ from huggingface_hub import ModelCard
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rlsd_pl.callbacks.model_card import wilson_interval
 from rlsd_pl.commands.cli import fit
 from rlsd_pl.commands.push import main as push
 from rlsd_pl.commands.runs import CHECKPOINT_VARIABLE, RUN_DIR_VARIABLE, read_history
+from rlsd_pl.functional import wilson_interval
 
 FLAGS = [
     *("--objective", "sft", "--task", "gsm8k", "--adapter", "lora", "--model.lora.r", "2", "--optimizer.lr", "0.1"),

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rlsd_pl.callbacks.model_card import LEAKAGE, wilson_interval
+from rlsd_pl.callbacks.model_card import LEAKAGE
 from rlsd_pl.commands.credit_map import plot_credit_map
 from rlsd_pl.commands.help import fail
 from rlsd_pl.commands.plots import styles
 from rlsd_pl.commands.runs import History, read_history
+from rlsd_pl.functional import wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,6 +19,11 @@ def ignore_finished(finished: Sequence[tuple[int, Completion]]) -> None:
     """For callers that need the completions only when all are there."""
 
 
+def hand_over(groups: Sequence[Sequence[Completion]], on_finished: OnFinished) -> None:
+    """All completions at once, for engines that could not tell of them earlier."""
+    on_finished([(place, completion) for place, group in enumerate(groups) for completion in group])
+
+
 NOT_FINITE = (
     "The policy's logits are not finite while sampling, so its weights are of no use. Resume from an earlier "
     "checkpoint with a lower --optimizer.lr, or check the model folder."

@@ -11,7 +11,7 @@ import torch
 import transformers
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
-from rlsd_pl.engines.base import NOT_FINITE, Engine, OnFinished, ignore_finished, made
+from rlsd_pl.engines.base import NOT_FINITE, Engine, OnFinished, hand_over, ignore_finished, made
 from rlsd_pl.engines.scoring import scored
 from rlsd_pl.errors import SetupError
 from rlsd_pl.policy import Policy
@@ -85,7 +85,7 @@ class ContinuousEngine(Engine):
         groups = [[group[name] for name in sorted(group)] for group in results]
         if rescored:
             groups = scored(policy, prompts, groups, sampling.temperature)
-            on_finished([(place, completion) for place, group in enumerate(groups) for completion in group])
+            hand_over(groups, on_finished)
         return groups
 
     @contextmanager
@@ -94,9 +94,8 @@ class ContinuousEngine(Engine):
     ) -> Iterator[Any]:
         """A manager at work on all prompts."""
         model: Any = policy.causal_lm
-        device, was_training = policy.device, policy.training
-        policy.eval()
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        device = policy.device
+        with policy.evaluating(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             manager = model.init_continuous_batching(
                 _generation_config(policy, sampling), self._config(policy, prompts, sampling, seed)
             )
@@ -112,7 +111,6 @@ class ContinuousEngine(Engine):
                 if manager.is_running():
                     manager.stop(block=True, hard_stop=True)
                 manager.destroy()
-                policy.train(was_training)
 
     def _config(
         self, policy: Policy, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int

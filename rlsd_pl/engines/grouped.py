@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
 
 from rlsd_pl.collectives import global_sum
-from rlsd_pl.engines.base import NOT_FINITE, Engine, OnFinished, ignore_finished
+from rlsd_pl.engines.base import Engine, OnFinished, ignore_finished, made
 from rlsd_pl.engines.draw import draw
 from rlsd_pl.errors import SetupError
 from rlsd_pl.policy import Policy
@@ -54,15 +52,11 @@ class GroupedEngine(Engine):
     ) -> list[list[Completion]]:
         generator = torch.Generator(policy.device).manual_seed(seed)
         results: list[list[Completion]] = [[] for _ in prompts]
-        was_training = policy.training
-        policy.eval()
-        try:
+        with policy.evaluating():
             for batch in self._batches(prompts, sampling.completions):
                 decoding = _Decoding(policy, batch, sampling, generator, on_finished)
                 for place, completion in policy.gathered(decoding.run):
                     results[place].append(completion)
-        finally:
-            policy.train(was_training)
         return results
 
     def _batches(self, prompts: Sequence[Sequence[int]], completions: int) -> Iterator[list[Prompt]]:
@@ -95,18 +89,19 @@ class _Decoding:
         device, max_tokens = self.policy.device, self.sampling.max_tokens
         prefix = self.policy.prefix(self.prompts)
         prefix.take(torch.arange(len(self.prompts.ids), device=device).repeat_interleave(self.sampling.completions))
-        rows = torch.arange(len(self.places), device=device)  # of the batch, by their place in the cache
+        rows = list(range(len(self.places)))  # of the batch, by their place in the cache
         hidden = prefix.last
         for step in range(max_tokens):
             drawn = draw(self.policy.logits(hidden), self.sampling, self.generator)
             self.logprobs[rows, step] = drawn.logprobs
             ids = drawn.ids
-            self._record(rows.tolist(), ids.tolist())
+            self._record(rows, ids.tolist())
             if self._all_finished() or step + 1 == max_tokens:
                 break
             if (kept := self._kept(rows)) is not None:
-                prefix.take(kept)
-                rows, ids = rows[kept], ids[kept]
+                places = torch.tensor(kept, device=device)
+                prefix.take(places)
+                rows, ids = [rows[place] for place in kept], ids[places]
             hidden = prefix.extend(PaddedTokens(ids[:, None], torch.ones_like(ids[:, None], dtype=torch.bool)))[:, -1]
         self._end([row for row in range(len(self.places)) if row not in self.completions])
         return [(place, self.completions[row]) for row, place in enumerate(self.places)]
@@ -124,15 +119,7 @@ class _Decoding:
         """Make the completions of rows that are final, and hand them over."""
         for row in rows:
             tokens = self.tokens[row]
-            logprobs = self.logprobs[row, : len(tokens)].tolist()
-            if not all(map(math.isfinite, logprobs)):
-                raise FloatingPointError(NOT_FINITE)
-            self.completions[row] = Completion(
-                token_ids=tuple(tokens),
-                logprobs=tuple(logprobs),
-                text=self.policy.decode(tokens),
-                truncated=tokens[-1] not in self.policy.stop_ids,
-            )
+            self.completions[row] = made(self.policy, tokens, self.logprobs[row, : len(tokens)].tolist())
         if rows:
             self.on_finished([(self.places[row], self.completions[row]) for row in rows])
 
@@ -141,9 +128,7 @@ class _Decoding:
         left = len(self.places) - len(self.completions)
         return (global_sum(float(left), self.policy.device) if self.policy.sharded else left) == 0
 
-    def _kept(self, rows: Tensor) -> Tensor | None:
+    def _kept(self, rows: list[int]) -> list[int] | None:
         """Places in the cache of the unfinished rows, where it pays to drop the others."""
-        kept = [place for place, row in enumerate(rows.tolist()) if row not in self.completions]
-        if not kept or len(kept) > COMPACT_BELOW * len(rows):
-            return None
-        return torch.tensor(kept, device=rows.device)
+        kept = [place for place, row in enumerate(rows) if row not in self.completions]
+        return kept if kept and len(kept) <= COMPACT_BELOW * len(rows) else None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from rlsd_pl.engines.base import NOT_FINITE, Engine, OnFinished, ignore_finished
+from rlsd_pl.engines.base import NOT_FINITE, Engine, OnFinished, ignore_finished, made
 from rlsd_pl.policy import Policy
 from rlsd_pl.types import Completion, PaddedTokens, Sampling
 
@@ -41,18 +41,13 @@ class TransformersEngine(Engine):
         rows = [(i, prompt) for i, prompt in enumerate(prompts) for _ in range(sampling.completions)]
         rows.sort(key=lambda row: len(row[1]))
         results: list[list[Completion]] = [[] for _ in prompts]
-        was_training = policy.training
-        policy.eval()
         device = policy.device
-        try:
-            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-                torch.manual_seed(seed)
-                for batch in _batches(rows, self.batch_size):
-                    completions = _decode(policy, batch, sampling, on_finished)
-                    for (i, _), completion in zip(batch, completions, strict=True):
-                        results[i].append(completion)
-        finally:
-            policy.train(was_training)
+        with policy.evaluating(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            for batch in _batches(rows, self.batch_size):
+                completions = _decode(policy, batch, sampling, on_finished)
+                for (i, _), completion in zip(batch, completions, strict=True):
+                    results[i].append(completion)
         return results
 
 
@@ -131,8 +126,6 @@ class Recorder(LogitsProcessor):
         if self.steps < sequences.shape[1] - self.prompt_length:
             self._settle(sequences)
         self.pending = None
-        if not torch.isfinite(self.logprobs).all():
-            raise FloatingPointError(NOT_FINITE)
         self._end(self.running.nonzero().flatten().tolist(), sequences)
         return [self.completions[row] for row in range(len(self.places))]
 
@@ -149,12 +142,7 @@ class Recorder(LogitsProcessor):
     def _end(self, rows: list[int], ids: Tensor) -> None:
         """Rows that are final now have ``steps`` tokens."""
         for row in rows:
-            token_ids = tuple(ids[row, self.prompt_length : self.prompt_length + self.steps].tolist())
-            self.completions[row] = Completion(
-                token_ids=token_ids,
-                logprobs=tuple(self.logprobs[row, : self.steps].tolist()),
-                text=self.policy.decode(token_ids),
-                truncated=token_ids[-1] not in self.policy.stop_ids,
-            )
+            token_ids = ids[row, self.prompt_length : self.prompt_length + self.steps].tolist()
+            self.completions[row] = made(self.policy, token_ids, self.logprobs[row, : self.steps].tolist())
         if rows:
             self.on_finished([(self.places[row], self.completions[row]) for row in rows])

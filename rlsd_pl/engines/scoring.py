@@ -25,14 +25,10 @@ def scored(
         temperature: of sampling; 0, which is greedy, counts as 1.
     """
     rows = [(prompt, completion) for prompt, group in zip(prompts, groups, strict=True) for completion in group]
-    was_training = policy.training
-    policy.eval()
-    try:
-        flat: list[Completion] = []
+    flat: list[Completion] = []
+    with policy.evaluating():
         for start in range(0, len(rows), ROWS):
             flat += _scored(policy, rows[start : start + ROWS], temperature or 1.0)
-    finally:
-        policy.train(was_training)
     new = iter(flat)
     return [[next(new) for _ in group] for group in groups]
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
-
-from rlsd_pl.engines.base import Engine, OnFinished, ignore_finished
+from rlsd_pl.engines.base import Engine, OnFinished, hand_over, ignore_finished, made
+from rlsd_pl.engines.scoring import scored
 from rlsd_pl.policy import Policy
-from rlsd_pl.types import Completion, PaddedTokens, Problem, Sampling
+from rlsd_pl.types import Completion, Problem, Sampling
 
 Script = Callable[[str, int], str]
 """Maps (decoded prompt, index within the group) to the completion's text."""
@@ -24,7 +23,6 @@ class ScriptedEngine(Engine):
     def __init__(self, script: Script) -> None:
         self.script = script
 
-    @torch.no_grad()
     def generate(
         self,
         policy: Policy,
@@ -35,15 +33,15 @@ class ScriptedEngine(Engine):
     ) -> list[list[Completion]]:
         """A text beyond ``max_tokens`` is cut and counts as truncated."""
         results = []
-        for i, prompt in enumerate(prompts):
+        for prompt in prompts:
             decoded = policy.decode(prompt)
             texts = [self.script(decoded, k) for k in range(sampling.completions)]
-            results.append(forced(policy, prompt, texts, sampling))
-            on_finished([(i, completion) for completion in results[-1]])
+            results.append([forced(policy, text, sampling) for text in texts])
+        results = scored(policy, prompts, results, sampling.temperature)
+        hand_over(results, on_finished)
         return results
 
 
-@torch.no_grad()
 def demonstrate(
     policy: Policy,
     problems: Sequence[Problem],
@@ -57,15 +55,15 @@ def demonstrate(
         ValueError: if a problem has none of them.
     """
     completions = []
-    for problem, prompt in zip(problems, prompts, strict=True):
+    for problem in problems:
         text = demonstration(problem, fields)
         if text is None:
             raise ValueError(
                 f"Problem {problem.id} has no demonstration: expected one of {list(fields)} among its privileged "
                 f"texts, got {sorted(problem.privileged)}. Map a column to one of them, or set objective.fields."
             )
-        completions.append(forced(policy, prompt, [text], sampling))
-    return completions
+        completions.append([forced(policy, text, sampling)])
+    return scored(policy, prompts, completions, sampling.temperature)
 
 
 def demonstration(problem: Problem, fields: Sequence[str]) -> str | None:
@@ -73,23 +71,7 @@ def demonstration(problem: Problem, fields: Sequence[str]) -> str | None:
     return next((text for name in fields if (text := problem.privileged.get(name, "")).strip()), None)
 
 
-def forced(policy: Policy, prompt: Sequence[int], texts: Sequence[str], sampling: Sampling) -> list[Completion]:
-    """Completions of one prompt with given texts, EOS appended, cut at ``max_tokens``; log-probs are the policy's."""
-    eos = policy.tokenizer.eos_token_id
-    ids = [[*policy.tokenizer.encode(text, add_special_tokens=False), eos][: sampling.max_tokens] for text in texts]
-    pad = policy.pad_id
-    prompts = PaddedTokens.prompts([prompt] * len(ids), pad).to(policy.device)
-    completions = PaddedTokens.completions(ids, pad).to(policy.device)
-    was_training = policy.training
-    policy.eval()
-    logprobs = policy(prompts, completions, sampling.temperature or 1.0).logprobs.tolist()
-    policy.train(was_training)
-    return [
-        Completion(
-            token_ids=tuple(row),
-            logprobs=tuple(scores[: len(row)]),
-            text=policy.decode(row),
-            truncated=row[-1] not in policy.stop_ids,
-        )
-        for row, scores in zip(ids, logprobs, strict=True)
-    ]
+def forced(policy: Policy, text: str, sampling: Sampling) -> Completion:
+    """A completion with a given text, EOS appended, cut at ``max_tokens``; without log-probs."""
+    ids = [*policy.tokenizer.encode(text, add_special_tokens=False), policy.tokenizer.eos_token_id]
+    return made(policy, ids[: sampling.max_tokens], ())

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from rlsd_pl.collectives import process_count
-from rlsd_pl.engines.base import OnFinished, ignore_finished, made
+from rlsd_pl.engines.base import OnFinished, hand_over, ignore_finished, made
 from rlsd_pl.engines.mismatch import ForeignEngine
 from rlsd_pl.engines.weights import MergedWeights
 from rlsd_pl.errors import SetupError
@@ -43,6 +43,12 @@ def require_vllm(name: str, policy: Policy) -> Any:
             f"grouped. ({error})"
         ) from error
     return vllm
+
+
+def check_ended(reason: str | None) -> None:
+    """Refuse completions that vLLM gave up."""
+    if reason not in ("stop", "length"):
+        raise RuntimeError(f"vLLM ended a completion with {reason!r}; expected stop or length.")
 
 
 def on_gpu(policy: Policy) -> bool:
@@ -154,7 +160,7 @@ class VLLMEngine(ForeignEngine):
         groups = [[rows[f"{i}_{k}"] for k in range(sampling.completions)] for i in range(len(prompts))]
         groups = self._settled(policy, prompts, groups, sampling)
         if late:
-            on_finished([(place, completion) for place, group in enumerate(groups) for completion in group])
+            hand_over(groups, on_finished)
         return groups
 
     def _sampled(
@@ -233,8 +239,7 @@ def _load(model: Any, policy: Policy) -> None:
 
 
 def _completion(policy: Policy, output: Any) -> Completion:
-    if output.finish_reason not in ("stop", "length"):
-        raise RuntimeError(f"vLLM ended a completion with {output.finish_reason!r}; expected stop or length.")
+    check_ended(output.finish_reason)
     logprobs = [at[token].logprob for at, token in zip(output.logprobs, output.token_ids, strict=True)]
     return made(policy, output.token_ids, logprobs)
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch.distributed as dist
 
 from rlsd_pl.collectives import process_count
-from rlsd_pl.engines.base import OnFinished, ignore_finished, made
+from rlsd_pl.engines.base import OnFinished, hand_over, ignore_finished, made
 from rlsd_pl.engines.mismatch import ForeignEngine
-from rlsd_pl.engines.vllm import require_vllm, seeds
+from rlsd_pl.engines.vllm import check_ended, require_vllm, seeds
 from rlsd_pl.engines.weights import MergedWeights
 from rlsd_pl.errors import SetupError
 from rlsd_pl.policy import Policy
@@ -112,7 +112,7 @@ class VLLMServerEngine(ForeignEngine):
                 on_finished([(place, completion) for completion in groups[place]])
         groups = self._settled(policy, prompts, groups, sampling)
         if late:
-            on_finished([(place, completion) for place, group in enumerate(groups) for completion in group])
+            hand_over(groups, on_finished)
         return groups
 
     def _bodies(
@@ -170,6 +170,5 @@ def _first() -> bool:
 
 
 def _completion(policy: Policy, choice: dict[str, Any]) -> Completion:
-    if choice["finish_reason"] not in ("stop", "length"):
-        raise RuntimeError(f"vLLM ended a completion with {choice['finish_reason']!r}; expected stop or length.")
+    check_ended(choice["finish_reason"])
     return made(policy, choice["token_ids"], choice["logprobs"]["token_logprobs"])

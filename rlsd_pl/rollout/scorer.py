@@ -142,17 +142,15 @@ class Scorer:
     @torch.no_grad()
     def _score(self, model: Policy, prompts: PaddedTokens, completions: PaddedTokens) -> TokenScores:
         """Log-probs and entropy [B, T], on the CPU."""
-        was_training = model.training
-        model.eval()
         logprobs, entropy = torch.zeros(completions.ids.shape), torch.zeros(completions.ids.shape)
-        lengths = RowLengths.of(prompts, completions, model.shares_prefixes(gradients=False))
-        for rows in cut(torch.arange(len(logprobs)), self.batch_size, lengths):
-            part = completions.rows(rows)
-            scores = model(prompts.rows(rows).to(model.device), part.to(model.device), self.temperature)
-            width = part.ids.shape[1]
-            logprobs[rows, :width] = scores.logprobs.float().cpu()
-            entropy[rows, :width] = scores.entropy.float().cpu()
-        model.train(was_training)
+        with model.evaluating():
+            lengths = RowLengths.of(prompts, completions, model.shares_prefixes(gradients=False))
+            for rows in cut(torch.arange(len(logprobs)), self.batch_size, lengths):
+                part = completions.rows(rows)
+                scores = model(prompts.rows(rows).to(model.device), part.to(model.device), self.temperature)
+                width = part.ids.shape[1]
+                logprobs[rows, :width] = scores.logprobs.float().cpu()
+                entropy[rows, :width] = scores.entropy.float().cpu()
         return TokenScores(logprobs, entropy)
 
 
