@@ -171,6 +171,27 @@ def test_a_prompt_is_encoded_once_for_its_group(policy, monkeypatch):
     assert encoded == 6
 
 
+def test_finished_completions_leave_the_batch(policy, monkeypatch):
+    """Half of the tokens end a completion, so that rows die out long before the limit."""
+    policy.stop_ids = frozenset(range(0, policy.causal_lm.config.vocab_size, 2))
+    decoded: list[int] = []
+    forward = policy.causal_lm.get_decoder().forward
+
+    def counted(*args, **kwargs):
+        decoded.append(len(kwargs["input_ids"]))
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(policy.causal_lm.get_decoder(), "forward", counted)
+    (group,) = GroupedEngine().generate(policy, [PROMPTS[0]], Sampling(40, 64), seed=0)
+    lengths = [len(c.token_ids) for c in group]
+    running = [sum(length > step for length in lengths) for step in range(1, max(lengths))]
+    assert decoded[0] == 1, "the prompt"
+    assert len(decoded) == len(running) + 1
+    # Never more than a third beyond the unfinished rows, by COMPACT_BELOW = .75; all 64 without dropping any.
+    assert all(left <= rows <= max(left / 0.75, left + 1) for left, rows in zip(running, decoded[1:], strict=True))
+    assert running[-1] < 8
+
+
 def test_a_sliding_window_shorter_than_the_text_is_respected(policy):
     torch.manual_seed(0)
     config = MistralConfig(

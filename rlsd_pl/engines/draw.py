@@ -26,7 +26,7 @@ def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Draw
     """One token per row from ``softmax(logits / temperature)``, truncated by top-k and top-p; the likeliest if greedy.
 
     By inversion: one uniform number per row, looked up in the cumulative distribution, by blocks and then within one.
-    ``torch.multinomial`` draws a number per row *and token*, a third of the time of decoding at V = 49,152.
+    ``torch.multinomial`` draws a number per row *and token*.
 
     Args:
         logits: [B, V]; overwritten.

@@ -31,7 +31,7 @@ def trl_side(work_name: str, model: str, steps: int) -> list[float]:
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
-    from works import WORKS, length_reward, prompt_texts
+    from works import WORKS, prompt_texts, text_reward
 
     work = WORKS[work_name]
     seconds: list[float] = []
@@ -44,7 +44,7 @@ def trl_side(work_name: str, model: str, steps: int) -> list[float]:
             seconds.append(time.perf_counter() - self.start)
 
     def reward(completions: list[Any], **kwargs: Any) -> list[float]:
-        return [length_reward(completion[0]["content"]) for completion in completions]
+        return [text_reward(completion[0]["content"]) for completion in completions]
 
     with tempfile.TemporaryDirectory() as folder:
         settings = GRPOConfig(
@@ -70,11 +70,11 @@ def trl_side(work_name: str, model: str, steps: int) -> list[float]:
     return seconds
 
 
-def own_side(work_name: str, model: str, steps: int, **kwargs: Any) -> list[float]:
+def own_side(work_name: str, model: str, steps: int) -> list[float]:
     """Seconds of each iteration of RLVR, rollout and update."""
     import torch
     from lightning.pytorch import Callback, Trainer
-    from works import WORKS, LengthVerifier, Prompts
+    from works import WORKS, Prompts, TextVerifier
 
     from rlsd_pl import RLVR, GroupedEngine, LiveTeacher, PolicyModule, RolloutDataModule, SolutionContext
     from rlsd_pl.objectives import KeepReward
@@ -95,7 +95,7 @@ def own_side(work_name: str, model: str, steps: int, **kwargs: Any) -> list[floa
 
     data = RolloutDataModule(
         Prompts(work),
-        LengthVerifier(),
+        TextVerifier(),
         GroupedEngine(batch_size=work.prompts * work.group),
         prompts_per_rollout=work.prompts,
         group_size=work.group,
@@ -103,7 +103,7 @@ def own_side(work_name: str, model: str, steps: int, **kwargs: Any) -> list[floa
         max_completion_tokens=work.completion,
     )
     objective = RLVR(truncation=KeepReward())
-    module = PolicyModule(objective, LiveTeacher(), SolutionContext(), name_or_path=model, **kwargs)
+    module = PolicyModule(objective, LiveTeacher(), SolutionContext(), name_or_path=model)
     trainer = Trainer(
         accelerator="auto",
         devices=1,

@@ -118,35 +118,28 @@ def write_model(work: Work, folder: Path) -> Path:
 
 
 class Prompts(Task):
-    """Problems that hold a prompt and a solution, for teachers.
-
-    Args:
-        solution_words: length of the privileged text.
-    """
+    """The work's prompts as problems."""
 
     name = "bench"
 
-    def __init__(self, work: Work, solution_words: int = 0) -> None:
+    def __init__(self, work: Work) -> None:
         self.texts = prompt_texts(work, 64)
-        rng = random.Random(1)
-        self.solutions = [" ".join(rng.choices(WORDS, k=max(1, solution_words))) for _ in self.texts]
 
     def size(self, split: Split) -> int | None:
         return len(self.texts)
 
     def problem(self, split: Split, index: int) -> Problem:
         messages = [{"role": "user", "content": self.texts[index]}]
-        privileged = {"solution": self.solutions[index]}
-        return Problem(f"bench/{index}", messages, answer="w0", privileged=privileged)
+        return Problem(f"bench/{index}", messages, privileged={"solution": "w0"})
 
 
-def length_reward(text: str) -> float:
-    """Of any text, cheap and never equal for all of a group: both sides compute it."""
+def text_reward(text: str) -> float:
+    """Of any text, cheap, and hardly ever equal for all of a group; both sides compute it under one hash seed."""
     return (hash(text) % 97) / 96.0
 
 
-class LengthVerifier(Verifier):
-    """:func:`length_reward` as a verdict."""
+class TextVerifier(Verifier):
+    """:func:`text_reward` as a verdict."""
 
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
-        return [Verdict(length_reward(text), Status.PASS) for text in texts]
+        return [Verdict(text_reward(text), Status.PASS) for text in texts]
