@@ -60,6 +60,11 @@ class Demonstrator:
     solution_share: float = 0.6
     skip_share: float = 0.3
 
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens of a worked demonstration, EOS included; a token is a character."""
+        return (self.world.operands - 1) * (self.filler + len("3+4=7;")) + len("#7") + 1
+
     def demonstrate(self, expression: str, rng: random.Random) -> Demonstration:
         """Work through ``expression``; all randomness comes from ``rng``."""
         steps, values = [], [int(expression[0])]

@@ -14,9 +14,6 @@ from rlsd_pl.lab.demonstrator import hinted_prompt
 from rlsd_pl.lab.verifier import LabVerifier
 from rlsd_pl.types import Problem
 
-MAX_NEW_TOKENS = 80
-"""Room for every complete demonstration of the default world (66 tokens, EOS included)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
@@ -36,11 +33,11 @@ class Measurement:
 
 
 def measure_all(
-    model: Any, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], hinted: bool = True
+    model: Any, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], max_tokens: int, hinted: bool = True
 ) -> list[Measurement]:
     """The policy without a hint, and with each kind of hint if it knows them, greedy and sampled."""
     return [
-        measure(model, tokenizer, problems, hint, sample)
+        measure(model, tokenizer, problems, max_tokens, hint, sample)
         for hint, sample in product((None, "solution", "answer") if hinted else (None,), (False, True))
     ]
 
@@ -49,18 +46,19 @@ def measure(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     problems: Sequence[Problem],
+    max_tokens: int,
     hint: str | None = None,
     sample: bool = False,
     batch_size: int = 256,
 ) -> Measurement:
-    """One completion for each problem, judged; ``hint`` and ``sample`` as in :class:`Measurement`.
+    """One completion of at most ``max_tokens`` for each problem, judged; the rest as in :class:`Measurement`.
 
     Sampling draws from torch's global generator.
     """
     texts = []
     for start in range(0, len(problems), batch_size):
         prompts = [_prompt(problem, hint) for problem in problems[start : start + batch_size]]
-        texts += complete(model, tokenizer, prompts, sample)
+        texts += complete(model, tokenizer, prompts, max_tokens, sample)
     verdicts = LabVerifier().verify(texts, problems)
     return Measurement(
         hint=hint,
@@ -71,14 +69,16 @@ def measure(
 
 
 @torch.inference_mode()
-def complete(model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], sample: bool) -> list[str]:
+def complete(
+    model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], max_tokens: int, sample: bool
+) -> list[str]:
     """The text that the model writes for each prompt, without special tokens."""
     conversations = [[{"role": "user", "content": prompt}] for prompt in prompts]
     inputs: Any = tokenizer.apply_chat_template(
         conversations, add_generation_prompt=True, padding=True, return_dict=True, return_tensors="pt"
     )
     decoding = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0} if sample else {"do_sample": False}
-    output_ids = model.generate(**inputs.to(model.device), **decoding, max_new_tokens=MAX_NEW_TOKENS)
+    output_ids = model.generate(**inputs.to(model.device), **decoding, max_new_tokens=max_tokens)
     return tokenizer.batch_decode(output_ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
 

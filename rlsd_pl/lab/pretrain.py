@@ -14,16 +14,26 @@ from lightning.pytorch.callbacks import RichProgressBar
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
-from transformers import PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM, get_cosine_schedule_with_warmup
+from transformers import (
+    AutoModelForCausalLM,
+    PreTrainedTokenizerBase,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    get_cosine_schedule_with_warmup,
+)
 
 from rlsd_pl.lab.card import render_card
 from rlsd_pl.lab.demonstrator import Demonstrator
 from rlsd_pl.lab.measure import Measurement, measure_all
 from rlsd_pl.lab.task import ChainTask
 from rlsd_pl.lab.tokenizer import BOS_ID, EOS_ID, PAD_ID, VOCABULARY, build_tokenizer
+from rlsd_pl.models import resolve
 
 IGNORED_LABEL = -100
 """Label of positions without a loss, as torch and transformers define it."""
+
+SPARE_TOKENS = 14
+"""Tokens that a completion may have beyond a worked demonstration's."""
 
 Example = dict[str, Tensor]
 
@@ -56,7 +66,8 @@ class PretrainConfig:
     Attributes:
         output: folder for the model, its tokenizer and its card.
         demonstrator: who writes the demonstrations, and the world that is held half wrong.
-        size: size of the policy.
+        start: the policy to go on from, as ``--model`` names it; ``None`` starts from random weights.
+        size: size of the policy; that of ``start`` where there is one.
         plan: length and optimizer.
         seed: of the initial weights and of the demonstrations.
         eval_problems: held-out problems on which the card's figures are measured.
@@ -64,6 +75,7 @@ class PretrainConfig:
 
     output: Path
     demonstrator: Demonstrator = field(default_factory=Demonstrator)
+    start: str | None = None
     size: ModelSize = field(default_factory=ModelSize)
     plan: TrainingPlan = field(default_factory=TrainingPlan)
     seed: int = 0
@@ -77,7 +89,8 @@ def make_base(config: PretrainConfig) -> list[Measurement]:
     task = ChainTask(config.demonstrator.world, val_size=config.eval_problems)
     problems = [task.problem("val", index) for index in range(config.eval_problems)]
     torch.manual_seed(config.seed)
-    measurements = measure_all(model, tokenizer, problems, hinted=config.demonstrator.hinted_share > 0)
+    room = config.demonstrator.completion_tokens + SPARE_TOKENS
+    measurements = measure_all(model, tokenizer, problems, room, hinted=config.demonstrator.hinted_share > 0)
     model.save_pretrained(config.output)
     tokenizer.save_pretrained(config.output)
     (config.output / "README.md").write_text(
@@ -144,8 +157,8 @@ class PretrainModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def build_model(size: ModelSize) -> Qwen3ForCausalLM:
-    """A randomly initialised Qwen3 over the lab's vocabulary."""
+def build_model(size: ModelSize, positions: int = 256) -> Qwen3ForCausalLM:
+    """A randomly initialised Qwen3 over the lab's vocabulary, for sequences of at least ``positions`` tokens."""
     config = Qwen3Config(
         vocab_size=len(VOCABULARY),
         hidden_size=size.width,
@@ -154,7 +167,7 @@ def build_model(size: ModelSize) -> Qwen3ForCausalLM:
         num_attention_heads=size.heads,
         num_key_value_heads=size.heads,
         head_dim=size.width // size.heads,
-        max_position_embeddings=256,
+        max_position_embeddings=max(256, positions),
         tie_word_embeddings=True,
         bos_token_id=BOS_ID,
         eos_token_id=EOS_ID,
@@ -163,13 +176,26 @@ def build_model(size: ModelSize) -> Qwen3ForCausalLM:
     return Qwen3ForCausalLM(config)
 
 
+def load_model(start: str, positions: int = 256) -> Qwen3ForCausalLM:
+    """The policy to go on from; rotary positions take longer sequences than it was made for, once it has seen some."""
+    model = AutoModelForCausalLM.from_pretrained(resolve(start))
+    model.config.max_position_embeddings = max(model.config.max_position_embeddings, positions)
+    return model
+
+
+def sequence_tokens(demonstrator: Demonstrator) -> int:
+    """Room for hint, expression and completion of one problem with the special tokens around them."""
+    return 4 * demonstrator.world.operands + demonstrator.completion_tokens + SPARE_TOKENS
+
+
 def pretrain(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> Qwen3ForCausalLM:
-    """Train a base policy from scratch on the CPU; about a quarter of an hour on one core with the defaults."""
+    """Train a base policy on the CPU; from scratch about a quarter of an hour on one core with the defaults."""
     seed_everything(config.seed, verbose=False)
     plan = config.plan
     dataset = DemonstrationDataset(config.demonstrator, tokenizer, plan.steps * plan.batch_size, config.seed)
     loader = DataLoader(dataset, batch_size=plan.batch_size, collate_fn=_collate)
-    model = build_model(config.size)
+    positions = sequence_tokens(config.demonstrator)
+    model = build_model(config.size, positions) if config.start is None else load_model(config.start, positions)
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=1,

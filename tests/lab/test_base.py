@@ -34,7 +34,7 @@ def card():
 @pytest.mark.parametrize(("hint", "sample"), [(None, False), (None, True), ("solution", False)])
 def test_measured_accuracy_is_the_cards(base, card, hint, sample):
     accuracy, hollow = card[hint or "none", "sampled" if sample else "greedy"]
-    measurement = measure(*base, PROBLEMS, hint, sample)
+    measurement = measure(*base, PROBLEMS, 80, hint, sample)
     # 256 of the card's problems: four standard deviations, and no tighter than two completions.
     for measured, stated in ((measurement.accuracy, accuracy), (measurement.hollow, hollow)):
         assert abs(measured - stated) < max(4 * sqrt(stated * (1 - stated) / len(PROBLEMS)), 2.5 / len(PROBLEMS))
@@ -49,7 +49,7 @@ def test_base_is_wrong_enough_to_learn_and_its_teacher_right(card):
 
 
 def test_completions_end_by_themselves(base):
-    texts = complete(*base, [problem.prompt for problem in PROBLEMS[:64]], sample=False)
+    texts = complete(*base, [problem.prompt for problem in PROBLEMS[:64]], max_tokens=80, sample=False)
     assert all(re.fullmatch(r"([@%&]{3}\d[-+*]\d=\d;){7}#\d", text) for text in texts)
 
 

@@ -3,7 +3,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlsd_pl.commands.main import main
-from rlsd_pl.lab import Demonstrator
+from rlsd_pl.lab import BASE_FOLDER, Demonstrator
 from rlsd_pl.lab.pretrain import (
     IGNORED_LABEL,
     DemonstrationDataset,
@@ -53,6 +53,20 @@ def test_script_writes_a_loadable_folder_that_is_a_function_of_its_flags(tmp_pat
     assert "| `plan.steps` | 3 |" in card
     assert "| `demonstrator.filler` | 2 |" in card
     assert str(tmp_path) not in card
+
+
+def test_a_base_goes_on_from_another_and_takes_longer_chains(tmp_path, capsys):
+    flags = ["--plan.steps", "1", "--plan.batch_size", "2", "--plan.warmup_steps", "0", "--plan.learning_rate", "0"]
+    long = ["--demonstrator.world.operands", "24", "--demonstrator.filler", "5", "--start", "lab"]
+    main(["pretrain-lab", "--output", str(tmp_path), *flags, *long, "--eval_problems", "1"])
+    written = AutoModelForCausalLM.from_pretrained(tmp_path)
+    base = AutoModelForCausalLM.from_pretrained(BASE_FOLDER)
+    assert all(torch.equal(p, q) for p, q in zip(written.parameters(), base.parameters(), strict=True))
+    # 23 steps of 5 fillers and 6 characters, "#7" and EOS; 4 x 24 for hint and expression; 14 to spare.
+    assert written.config.max_position_embeddings == 23 * 11 + 3 + 96 + 14
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "| `start` | lab |" in card
+    assert "--start lab" in card
 
 
 def test_script_refuses_unknown_flags_and_types(tmp_path, capsys):
