@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/fit.py --objective rlsd
 
-# A language model of 135M parameters on word problems: warm start, preflight, RLSD; docs/real-model.md. Half an hour at
-# most.
+# A language model of 135M parameters on word problems: warm start, preflight, RLSD; docs/real-model.md. A quarter of an
+# hour.
 WORDS := --task word_problems --task.path real/problems/train.jsonl --task.val_path real/problems/val.jsonl
 
 demo-real: real/sft/hf/config.json

@@ -21,6 +21,7 @@ from rlsd_pl.functional import masked_mean
 from rlsd_pl.models import Dtype, LoRA, load_config, load_tokenizer, max_positions
 from rlsd_pl.objectives import Objective
 from rlsd_pl.optimizers import check_optimizer
+from rlsd_pl.persistence.frozen import leave_out, put_back
 from rlsd_pl.policy import Policy, TeacherStates, encode_chat
 from rlsd_pl.teachers import FrozenTeacher, Teacher
 from rlsd_pl.types import Message, MicroBatch, RolloutBatch, Signal, TokenLoss, TokenScores, ValidationBatch
@@ -136,6 +137,22 @@ class PolicyModule(LightningModule):
         if self.make_lr_scheduler is None:
             return optimizer
         return [optimizer], [self.make_lr_scheduler(optimizer)]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what training does not change."""
+        leave_out(checkpoint, self._frozen_weights())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it from the model again."""
+        put_back(checkpoint, self._frozen_weights(), self.name_or_path)
+
+    def _frozen_weights(self) -> dict[str, Tensor]:
+        """Weights of the policy without a gradient, by their names in the module; none of a sharded one, whose
+        checkpoints are whole."""
+        if self.device_mesh is not None:
+            return {}
+        named = self.policy.named_parameters(prefix="_policy", remove_duplicate=False)
+        return {name: parameter.data for name, parameter in named if not parameter.requires_grad}
 
     # --- training ----------------------------------------------------------------------------------------------------
 

@@ -107,8 +107,11 @@ class IterationCheckpoint(Checkpoint):
 
 
 def expected_size(module: LightningModule) -> int:
-    """Bytes of a checkpoint: the weights, and two tensors of the optimizer for each that is trained, as Adam has."""
-    state = {name: value for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
+    """Bytes of a checkpoint: the weights that the module saves, and two tensors of the optimizer, as Adam has, for each
+    that is trained."""
+    checkpoint = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    state = {name: value for name, value in checkpoint["state_dict"].items() if isinstance(value, torch.Tensor)}
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     # Sharded tensors count whole: numel() is global.
     weights = sum(value.numel() * value.element_size() for value in state.values())
