@@ -17,6 +17,10 @@ from tests.harness import TRAINER, data, module, weights
 ADAPTERS = LoRA(r=2)
 
 
+def fresh(model):
+    return module(model, RLVR(truncation=KeepReward()), PeriodicTeacher(every=1), lora=ADAPTERS)
+
+
 def fit(trained, iterations: int, checkpoint=None):
     torch.manual_seed(0)  # of the first adapters
     Trainer(**{**TRAINER, "max_epochs": iterations}).fit(trained, data(), ckpt_path=checkpoint, weights_only=True)
@@ -32,7 +36,7 @@ def base(tiny_model, tmp_path_factory):
 def first(base, tmp_path_factory):
     """The checkpoint of one iteration, and the policy that it was made from."""
     path = tmp_path_factory.mktemp("run") / "one.ckpt"
-    trained = module(base, RLVR(truncation=KeepReward()), PeriodicTeacher(every=1), lora=ADAPTERS)
+    trained = fresh(base)
     fit(trained, 1).trainer.save_checkpoint(path)
     return path, trained
 
@@ -48,8 +52,8 @@ def test_it_holds_adapters_and_snapshots_alone(first):
 
 
 def test_resume_gives_the_weights_of_the_run_that_was_not_interrupted(base, first):
-    whole = fit(module(base, RLVR(truncation=KeepReward()), PeriodicTeacher(every=1), lora=ADAPTERS), 2)
-    resumed = fit(module(base, RLVR(truncation=KeepReward()), PeriodicTeacher(every=1), lora=ADAPTERS), 2, first[0])
+    whole = fit(fresh(base), 2)
+    resumed = fit(fresh(base), 2, first[0])
     assert any(not torch.equal(w, weights(first[1])[name]) for name, w in weights(resumed).items())
     for expected, got in ((whole.state_dict(), resumed.state_dict()), (weights(whole), weights(resumed))):
         assert expected.keys() == got.keys()
@@ -62,7 +66,7 @@ def test_another_base_model_is_refused_by_name(base, first, tmp_path):
     tensors["model.layers.0.mlp.up_proj.weight"][0, 0] += 1
     save_file(tensors, other / "model.safetensors", {"format": "pt"})
     with pytest.raises(CheckpointError, match=r"layers\.0\.mlp\.up_proj.* has other values.*put the former model back"):
-        fit(module(other, RLVR(truncation=KeepReward()), PeriodicTeacher(every=1), lora=ADAPTERS), 2, first[0])
+        fit(fresh(other), 2, first[0])
 
 
 def test_a_checkpoint_that_holds_the_base_loads_as_before(base, first, tmp_path):
@@ -70,7 +74,7 @@ def test_a_checkpoint_that_holds_the_base_loads_as_before(base, first, tmp_path)
     del checkpoint["frozen_hashes"]
     checkpoint["state_dict"] = first[1].state_dict()
     torch.save(checkpoint, tmp_path / "whole.ckpt")
-    resumed = fit(module(base, RLVR(truncation=KeepReward()), PeriodicTeacher(every=1), lora=ADAPTERS), 1, tmp_path / "whole.ckpt")
+    resumed = fit(fresh(base), 1, tmp_path / "whole.ckpt")
     assert all(torch.equal(w, weights(first[1])[name]) for name, w in weights(resumed).items())
 
 
