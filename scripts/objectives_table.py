@@ -27,7 +27,7 @@ from torch.profiler import ProfilerActivity, profile
 from rlsd_pl.commands.plots import plot_comparison
 from rlsd_pl.commands.presets import CONFIGS, available, description
 from rlsd_pl.commands.runs import RUN_DIR_VARIABLE, read_history
-from rlsd_pl.functional import mean_interval
+from rlsd_pl.comparison import mean_interval
 from rlsd_pl.types import PaddedTokens
 
 PAGE = CONFIGS.parent / "docs" / "objectives.md"
@@ -79,8 +79,7 @@ def lab_figures(folder: Path) -> list[str]:
     histories = [read_history(folder / f"seed-{seed}") for seed in SEEDS]
     cells = []
     for key, iteration in itertools.product(SHOWN.values(), AT):
-        values = torch.tensor([history[key][iteration] for history in histories], dtype=torch.float64)
-        mean, half_width = mean_interval(values)
+        mean, half_width = mean_interval([history[key][iteration] for history in histories])
         cells.append(f"{mean:.3f} ± {half_width:.3f}")
     return cells
 

@@ -10,10 +10,13 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
+from rlsd_pl.collectives import _means
+from rlsd_pl.contexts import RejectedSiblings
 from rlsd_pl.engines import ScriptedEngine, TransformersEngine
 from rlsd_pl.errors import SetupError
 from rlsd_pl.objectives import CEPO, RLRT, RLSD, RLVR, SFT, Constant
 from rlsd_pl.patterns import TextPattern
+from rlsd_pl.policy import Policy
 from rlsd_pl.rollout.order import ProblemOrder
 from rlsd_pl.rollout.sampler import Sampler
 from rlsd_pl.rollout.spans import span_mask, token_ends, touches
@@ -310,3 +313,34 @@ def test_demonstrations_take_time_too(policy):
     seconds, tokens = collected.sums["perf/generate_seconds"][0], collected.sums["perf/generated_tokens_per_second"]
     assert seconds > 0
     assert tokens[1] == seconds
+
+
+def test_tokens_and_forwards_are_counted(policy, monkeypatch):
+    """The update's forward comes later: what is scored before it is counted here by what the policy is asked."""
+    asked = 0
+    scored = Policy._predicting_states
+
+    def counted(self, prompts, completions):
+        nonlocal asked
+        asked += len(completions.ids)
+        return scored(self, prompts, completions)
+
+    monkeypatch.setattr(Policy, "_predicting_states", counted)
+    for objective, extra, contrast in ((RLVR(), 0, None), (RLSD(), 1, None), (CEPO(), 3, RejectedSiblings(count=2))):
+        asked = 0
+        collected = make(policy, objective, contrast=contrast).collect(PROBLEMS, 0, 0)
+        rows, tokens = len(collected.rollouts), int(collected.batch.completions.mask.sum())
+        assert asked == extra * rows
+        assert collected.sums["perf/scored_completions"] == (rows * (1 + extra), 1.0)
+        assert collected.sums["perf/generated_tokens"] == (tokens, 1.0)
+    demonstrated = make(policy, SFT(["solution"])).collect(PROBLEMS, 0, 0)
+    assert demonstrated.sums["perf/generated_tokens"] == (0.0, 1.0)
+    assert demonstrated.sums["perf/scored_completions"] == (len(PROBLEMS), 1.0)
+
+
+def test_counts_of_two_processes_add_up(policy, monkeypatch):
+    monkeypatch.setattr("rlsd_pl.rollout.metrics.process_count", lambda: 2)
+    sums = make(policy, RLVR()).collect(PROBLEMS, 0, 0).sums
+    tokens, weight = sums["perf/generated_tokens"]
+    assert _means([sums, sums])["perf/generated_tokens"] == 2 * tokens
+    assert weight == 0.5

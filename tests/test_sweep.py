@@ -17,7 +17,7 @@ from rlsd_pl.commands.runs import finished_iterations, is_finished, read_history
 from rlsd_pl.commands.sweep import sweep
 from rlsd_pl.commands.sweep.grid import Grid, objective_name
 from rlsd_pl.commands.sweep.processes import Processes, State, environment
-from rlsd_pl.commands.sweep.results import FinishedRun, figures, table
+from rlsd_pl.commands.sweep.results import FinishedRun, changes, figures, table
 from rlsd_pl.persistence.lock import RunLock
 
 # Leaves what fit.py leaves. Its flags: --iterations N to plan, --stop_at objective:N to die there, --slow to wait.
@@ -97,6 +97,9 @@ def test_runs_the_grid_once_and_tabulates_it(program: list[str], tmp_path: Path,
     assert rows["rlvr", "sampled accuracy at 7"]["mean"] == ""  # never evaluated there: blank, not the nearest
     assert "| sampled accuracy at 7 |  |  |" in (folder / "results.md").read_text()
     assert (folder / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
+    assert [rows["rlsd", "greedy accuracy"][name] for name in ("difference", "common_seeds")] == ["0.0", "2"]
+    assert rows["rlvr", "greedy accuracy"]["difference"] == ""
+    assert "## Differences from rlvr" in (folder / "results.md").read_text()
     assert "4 of them finished" in capsys.readouterr().out
 
 
@@ -190,7 +193,7 @@ def test_a_run_that_somebody_goes_on_with_by_hand_is_not_started(program: list[s
 
 
 def test_the_final_evaluation_is_the_one_after_the_last_iteration(tmp_path: Path) -> None:
-    run = FinishedRun(4, {"val/greedy_accuracy": {0: 0.1, 3: 0.9}, "val/pass_at_8": {4: 0.7}})
+    run = FinishedRun(0, 4, {"val/greedy_accuracy": {0: 0.1, 3: 0.9}, "val/pass_at_8": {4: 0.7}})
     found = {figure.metric: figure for figure in figures({"rlsd": [run]}, [])}
     assert found["greedy accuracy"].n == 0
     assert str(found["greedy accuracy"]) == ""
@@ -233,7 +236,7 @@ def test_folders_are_named_after_objectives(given: str, name: str) -> None:
 
 
 def test_the_parent_loads_no_heavy_library() -> None:
-    heavy = "{'torch', 'lightning', 'transformers', 'matplotlib'}"
+    heavy = "{'torch', 'lightning', 'transformers', 'matplotlib', 'scipy'}"
     code = f"import sys, rlsd_pl.commands.sweep, rlsd_pl.commands.plots; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -260,6 +263,23 @@ def test_terminating_the_sweep_stops_its_runs(program: list[str], tmp_path: Path
 def test_many_objectives_get_a_line_each_on_the_console():
     history = {"val/greedy_accuracy": {2: 0.5}, "val/sampled_accuracy": {2: 0.25}, "val/truncated": {2: 0.0}}
     for count, columns, rows in ((4, 5, 3), (5, 3, 5)):
-        finished = {f"method{i}": [FinishedRun(2, history)] for i in range(count)}
+        finished = {f"method{i}": [FinishedRun(0, 2, history)] for i in range(count)}
         shown = table(figures(finished, []), finished)
         assert (len(shown.columns), shown.row_count) == (columns, rows)
+
+
+def test_differences_from_rlvr_are_paired_on_common_seeds():
+    def run(seed: int, value: float) -> FinishedRun:
+        return FinishedRun(seed, 2, {"val/greedy_accuracy": {2: value}})
+
+    finished = {"rlvr": [run(0, 0.5), run(1, 0.75)], "rlsd": [run(0, 0.625), run(1, 0.75), run(2, 0.0)]}
+    rlvr, rlsd = figures(finished, [])
+    assert (rlsd.common_seeds, rlsd.difference) == (2, 0.0625)
+    assert rlsd.change == "+0.062 ± 0.794"  # 12.7062 * 0.0625
+    assert rlsd.probability == pytest.approx(2.5 / 6)
+    assert (str(rlvr), rlvr.change) == ("0.625 ± 1.588", "")
+    shown = changes(figures(finished, []), finished)
+    assert shown is not None
+    assert [column.header for column in shown.columns] == ["difference from rlvr", "rlsd (n = 3)"]
+    alone = {"rlsd": finished["rlsd"]}
+    assert changes(figures(alone, []), alone) is None

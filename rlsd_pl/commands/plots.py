@@ -116,13 +116,11 @@ def plot_comparison(histories: Mapping[str, Sequence[History]], path: Path) -> P
 
 
 def _draw_band(axes: Axes, series: Sequence[Mapping[int, float]], style: Style) -> None:
-    import torch
-
-    from rlsd_pl.functional import mean_interval
+    from rlsd_pl.comparison import mean_interval
 
     # Only where every run has a value: a mean whose runs change along the curve shows steps that none of them took.
     shared = sorted(set.intersection(*(set(values) for values in series))) if series else []
-    bands = [mean_interval(torch.tensor([values[x] for values in series], dtype=torch.float64)) for x in shared]
+    bands = [mean_interval([values[x] for values in series]) for x in shared]
     axes.plot(shared, [band.mean for band in bands], linewidth=1.7, color=style.colour, linestyle=style.dashes)
     if len(series) > 1:
         lower = [band.mean - band.half_width for band in bands]

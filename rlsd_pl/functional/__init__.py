@@ -10,11 +10,8 @@ from rlsd_pl.functional.evidence import contrastive_evidence, evidence_delta
 from rlsd_pl.functional.logprobs import DistributionTerm, Head, token_scores
 from rlsd_pl.functional.masking import masked_mean, masked_sum
 from rlsd_pl.functional.statistics import (
-    MeanInterval,
     ShareInterval,
-    mean_interval,
     pass_at_k,
-    student_t_quantile,
     wilson_interval,
     zero_variance_groups,
 )
@@ -22,7 +19,6 @@ from rlsd_pl.functional.statistics import (
 __all__ = [
     "DistributionTerm",
     "Head",
-    "MeanInterval",
     "ShareInterval",
     "contrastive_evidence",
     "evidence_delta",
@@ -30,9 +26,7 @@ __all__ = [
     "kl",
     "masked_mean",
     "masked_sum",
-    "mean_interval",
     "pass_at_k",
-    "student_t_quantile",
     "token_scores",
     "wilson_interval",
     "zero_variance_groups",

@@ -1,4 +1,4 @@
-"""Statistics of groups, of samples per problem, and of one figure over a few seeds."""
+"""Statistics of groups, of samples per problem, and of shares."""
 
 from __future__ import annotations
 
@@ -67,36 +67,6 @@ def _log_falling_factorial(n: Tensor, k: int) -> Tensor:
     return torch.lgamma(top + 1) - torch.lgamma((top - k + 1).clamp(min=1))
 
 
-class MeanInterval(NamedTuple):
-    """``mean`` plus or minus ``half_width``, which is NaN for fewer than two values: they tell nothing of a spread."""
-
-    mean: float
-    half_width: float
-
-
-def mean_interval(sample: Tensor, confidence: float = 0.95) -> MeanInterval:
-    """Mean and half-width ``t_{n-1} * s / sqrt(n)`` of its two-sided confidence interval.
-
-    Args:
-        sample: [n], n >= 1, independent values.
-        confidence: in (0, 1).
-
-    Raises:
-        ValueError: for another shape.
-
-    >>> mean_interval(torch.tensor([1.0, 2.0, 3.0]))
-    MeanInterval(mean=2.0, half_width=2.4841377...)
-    """
-    if sample.ndim != 1 or sample.numel() == 0:
-        raise ValueError(f"sample has shape {list(sample.shape)}, expected [n] with n >= 1")
-    values = sample.to(torch.float64)
-    n = values.numel()
-    if n == 1:
-        return MeanInterval(values.item(), math.nan)
-    half_width = student_t_quantile(confidence, n - 1) * values.std().item() / math.sqrt(n)
-    return MeanInterval(values.mean().item(), half_width)
-
-
 class ShareInterval(NamedTuple):
     """Bounds of a share, in [0, 1]."""
 
@@ -131,41 +101,3 @@ def wilson_interval(share: float, n: float, confidence: float = 0.95) -> ShareIn
     # At 0 and 1 the bound is exact, which rounding would miss.
     low = 0.0 if share == 0 else max(centre - half_width, 0.0)
     return ShareInterval(low, 1.0 if share == 1 else min(centre + half_width, 1.0))
-
-
-def student_t_quantile(confidence: float, degrees_of_freedom: int) -> float:
-    """The t with ``P(|T| <= t) = confidence``, by bisection on the angle ``atan(t / sqrt(nu))``, which is bounded.
-
-    Args:
-        confidence: two-sided, in (0, 1).
-        degrees_of_freedom: nu >= 1.
-
-    Raises:
-        ValueError: outside these ranges.
-
-    >>> round(student_t_quantile(0.95, 4), 3)
-    2.776
-    """
-    if not 0 < confidence < 1 or degrees_of_freedom < 1:
-        raise ValueError(
-            f"confidence is {confidence} and degrees_of_freedom {degrees_of_freedom}, expected (0, 1) and at least 1"
-        )
-    low, high = 0.0, math.pi / 2
-    while low < (middle := (low + high) / 2) < high:
-        if _central_probability(middle, degrees_of_freedom) < confidence:
-            low = middle
-        else:
-            high = middle
-    return math.sqrt(degrees_of_freedom) * math.tan(middle)
-
-
-def _central_probability(angle: float, degrees_of_freedom: int) -> float:
-    """``P(|T| <= sqrt(nu) tan(angle))``: the finite sums for whole nu (Abramowitz and Stegun, 26.7.3 and 26.7.4)."""
-    odd = degrees_of_freedom % 2 == 1
-    term = math.cos(angle) if odd else 1.0
-    total = 0.0 if degrees_of_freedom == 1 else term
-    for n in range(3 if odd else 2, degrees_of_freedom - 1, 2):
-        term *= (n - 1) / n * math.cos(angle) ** 2
-        total += term
-    tail_free = math.sin(angle) * total
-    return 2 / math.pi * (angle + tail_free) if odd else tail_free

@@ -15,6 +15,7 @@ from rlsd_pl.functional import zero_variance_groups
 from rlsd_pl.objectives import Objective
 from rlsd_pl.rollout.metrics import (
     contrast_sums,
+    cost_sums,
     credit_sums,
     group_sums,
     rollout_sums,
@@ -97,6 +98,7 @@ class RolloutCollector:
             **credit_sums(credited, credit),
             **signal_sums(credited, len(sampled.groups)),
             **time_sums(sampled, score_seconds),
+            **cost_sums(sampled, self.objective.needs, self.scorer.contrast),
             **self.sampler.engine.metrics(),
         }
         return RolloutSet(sampled.groups, credited, sums)

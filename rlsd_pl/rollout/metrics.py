@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rlsd_pl.collectives import Sums
+from rlsd_pl.collectives import Sums, process_count
 from rlsd_pl.contexts import Context
 from rlsd_pl.functional import masked_sum, zero_variance_groups
+from rlsd_pl.objectives import Needs
 from rlsd_pl.rollout.sampler import SampledGroups
-from rlsd_pl.types import Credit, Rollout, RolloutBatch, Status
+from rlsd_pl.types import Credit, Rollout, RolloutBatch, Signal, Status
 
 LEAST_ADVANTAGE = 1e-6
 """A smaller one is what rounding leaves of a group whose rewards are all equal."""
@@ -103,4 +104,17 @@ def time_sums(sampled: SampledGroups, score_seconds: float) -> Sums:
         "perf/verify_seconds": (sampled.verify_seconds, 1.0),
         "perf/score_seconds": (score_seconds, 1.0),
         "perf/generated_tokens_per_second": (float(tokens), max(sampled.generate_seconds, 1e-9)),
+    }
+
+
+def cost_sums(sampled: SampledGroups, needs: Needs, contrast: Context | None) -> Sums:
+    """Tokens sampled and completions scored, totals over all processes; keys ``perf/``."""
+    sampled_tokens = sum(len(rollout.completion.token_ids) for rollout in [*sampled.rollouts, *sampled.replaced])
+    once = needs.signals & (Signal.TEACHER | Signal.DISTRIBUTION | Signal.REFERENCE | Signal.ENTROPY)
+    contrasts = contrast.count if contrast is not None and Signal.CONTRAST in needs.signals else 0
+    forwards = 1 + len(once) + contrasts  # the first is the update's own
+    weight = 1 / process_count()  # the weights of all processes add up to 1, and their sums to the total
+    return {
+        "perf/generated_tokens": (0.0 if needs.demonstrations else float(sampled_tokens), weight),
+        "perf/scored_completions": (float(len(sampled.rollouts) * forwards), weight),
     }

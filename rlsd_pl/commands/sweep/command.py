@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from rich.console import Console
 
@@ -19,7 +19,9 @@ from rlsd_pl.commands.runs import LOG_FILE
 from rlsd_pl.commands.sweep.grid import Grid, objective_name
 from rlsd_pl.commands.sweep.live import watch
 from rlsd_pl.commands.sweep.processes import FIT, Processes, State, fit_arguments
-from rlsd_pl.commands.sweep.results import FinishedRun, figures, table, write_csv, write_markdown
+
+if TYPE_CHECKING:
+    from rlsd_pl.commands.sweep.results import FinishedRun
 
 T = TypeVar("T")
 
@@ -122,10 +124,11 @@ def _report_failures(processes: Processes, console: Console) -> None:
 
 def _compare(grid: Grid, processes: Processes, at: Sequence[int], console: Console) -> None:
     from rlsd_pl.commands.plots import plot_comparison
+    from rlsd_pl.commands.sweep.results import FinishedRun, changes, figures, table, write_csv, write_markdown
 
     finished = {
         objective_name(objective): [
-            FinishedRun.read(run.folder) for run in processes.having(State.DONE) if run.objective == objective
+            FinishedRun.read(run.folder, run.seed) for run in processes.having(State.DONE) if run.objective == objective
         ]
         for objective in grid.objectives
     }
@@ -135,12 +138,18 @@ def _compare(grid: Grid, processes: Processes, at: Sequence[int], console: Conso
     found = figures(finished, at)
     notes = _notes(grid, finished)
     console.print("", table(found, finished), "\n".join(["", *notes]), soft_wrap=True)
+    if (paired := changes(found, finished)) is not None:
+        console.print("", paired, soft_wrap=True)
     write_csv(found, grid.folder / "results.csv")
     write_markdown(found, finished, notes, grid.folder / "results.md")
     plot_comparison(
         {name: [run.history for run in runs] for name, runs in finished.items()}, grid.folder / "learning_curves.png"
     )
-    console.print(f"results.md, results.csv and learning_curves.png are in {grid.folder}", soft_wrap=True)
+    console.print(
+        f"results.md, results.csv and learning_curves.png are in {grid.folder}; a page with everything: "
+        f"rlsd-pl report {grid.folder}",
+        soft_wrap=True,
+    )
 
 
 def _notes(grid: Grid, finished: dict[str, list[FinishedRun]]) -> list[str]:

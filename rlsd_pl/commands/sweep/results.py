@@ -1,16 +1,17 @@
-"""What the runs of a sweep show together: mean and 95 % t-interval over seeds."""
+"""What the runs of a sweep show together: mean and 95 % t-interval over seeds, and differences on common seeds."""
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.table import Table
 
 from rlsd_pl.commands.runs import History, planned_iterations, read_history
+from rlsd_pl.comparison import Comparison, compare
 
 FINAL = {
     "greedy accuracy": "val/greedy_accuracy",
@@ -26,17 +27,27 @@ FINAL = {
 AT = "val/sampled_accuracy"
 
 
+BASELINE = "rlvr"
+"""The objective that the others are compared with, where it is there."""
+
+
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run's planned iterations, all of which it has trained, and its logged series."""
+    """A run's seed, its planned iterations, all of which it has trained, and its logged series."""
 
+    seed: int
     iterations: int
     history: History
 
     @classmethod
-    def read(cls, folder: Path) -> FinishedRun:
+    def read(cls, folder: Path, seed: int) -> FinishedRun:
         """From its folder."""
-        return cls(planned_iterations(folder) or 0, read_history(folder))
+        return cls(seed, planned_iterations(folder) or 0, read_history(folder))
+
+    def at(self, key: str, iteration: int | None = None) -> float | None:
+        """A series at an iteration, the last one by default; ``None`` where it has no finite value there."""
+        value = self.history.get(key, {}).get(self.iterations if iteration is None else iteration)
+        return value if value is not None and math.isfinite(value) else None
 
 
 Finished = Mapping[str, Sequence[FinishedRun]]
@@ -44,69 +55,69 @@ Finished = Mapping[str, Sequence[FinishedRun]]
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One metric of one objective over seeds.
+class Figure(Comparison):
+    """One metric of one objective over seeds; NaN and n = 0 when no run was evaluated at exactly this iteration."""
 
-    Attributes:
-        mean: over ``n`` seeds; NaN for n = 0, when no run was evaluated at exactly this iteration.
-        half_width: of the 95 % t-interval of the mean; NaN below two seeds.
-    """
-
-    objective: str
-    metric: str
-    mean: float
-    half_width: float
-    n: int
+    metric: str = ""
 
     def __str__(self) -> str:
-        if self.n == 0:
-            return ""
-        return f"{self.mean:.3f}" if math.isnan(self.half_width) else f"{self.mean:.3f} ± {self.half_width:.3f}"
+        return shown(self.mean, self.half_width)
+
+    @property
+    def change(self) -> str:
+        """The paired difference, for people; nothing without common seeds, or for the baseline itself."""
+        return shown(self.difference, self.difference_half_width, "+")
+
+
+def shown(mean: float, half_width: float, sign: str = "") -> str:
+    """``mean ± half_width``, either left out where it is NaN."""
+    if math.isnan(mean):
+        return ""
+    return f"{mean:{sign}.3f}" if math.isnan(half_width) else f"{mean:{sign}.3f} ± {half_width:.3f}"
+
+
+def final_metrics(logged: set[str]) -> dict[str, str]:
+    """:data:`FINAL` with pass@k for each k, as far as they were logged: name and series."""
+    ks = sorted(int(key.rpartition("_")[2]) for key in logged if key.startswith("val/pass_at_"))
+    named = FINAL | {f"pass@{k}": f"val/pass_at_{k}" for k in ks}
+    return {name: key for name, key in named.items() if key in logged}
 
 
 def figures(finished: Finished, at: Sequence[int]) -> list[Figure]:
     """All metrics of all objectives; a metric that no run has is left out."""
-    pass_at = {
-        key for runs in finished.values() for run in runs for key in run.history if key.startswith("val/pass_at_")
-    }
-    final = FINAL | {f"pass@{k}": f"val/pass_at_{k}" for k in sorted(int(key.rpartition("_")[2]) for key in pass_at)}
     logged = {key for runs in finished.values() for run in runs for key in run.history}
     found = [
-        _figure(objective, metric, [run.history.get(key, {}).get(run.iterations) for run in runs])
-        for metric, key in final.items()
-        if key in logged
-        for objective, runs in finished.items()
+        figure
+        for metric, key in final_metrics(logged).items()
+        for figure in _figures(metric, finished, lambda run, key=key: run.at(key))
     ]
     for iteration in at:
-        for objective, runs in finished.items():
-            values = [run.history.get(AT, {}).get(iteration) for run in runs]
-            found.append(_figure(objective, f"sampled accuracy at {iteration}", values))
+        metric = f"sampled accuracy at {iteration}"
+        found += _figures(metric, finished, lambda run, iteration=iteration: run.at(AT, iteration))
     return found
 
 
-def _figure(objective: str, metric: str, values: Sequence[float | None]) -> Figure:
-    import torch
-
-    from rlsd_pl.functional import mean_interval
-
-    measured = [value for value in values if value is not None and math.isfinite(value)]
-    if not measured:
-        return Figure(objective, metric, math.nan, math.nan, 0)
-    return Figure(objective, metric, *mean_interval(torch.tensor(measured, dtype=torch.float64)), len(measured))
+def _figures(metric: str, finished: Finished, value: Callable[[FinishedRun], float | None]) -> list[Figure]:
+    values = {
+        name: {run.seed: found for run in runs if (found := value(run)) is not None} for name, runs in finished.items()
+    }
+    return [Figure(**asdict(each), metric=metric) for each in compare(values, BASELINE)]
 
 
 def write_csv(found: Sequence[Figure], path: Path) -> None:
     """One line per objective and metric, at full precision; an absent number is blank."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(field.name for field in fields(Figure))
+        names = ["objective", "metric", *(name for name in Comparison.__dataclass_fields__ if name != "objective")]
+        writer.writerow(names)
         for figure in found:
-            writer.writerow("" if value != value else value for value in asdict(figure).values())
+            values = (getattr(figure, name) for name in names)
+            writer.writerow("" if value != value else value for value in values)
 
 
-def _grid(found: Sequence[Figure]) -> tuple[list[str], list[list[str]]]:
+def _grid(found: Sequence[Figure], cell: Callable[[Figure], str] = str) -> tuple[list[str], list[list[str]]]:
     objectives = list(dict.fromkeys(figure.objective for figure in found))
-    cells = {(figure.metric, figure.objective): str(figure) for figure in found}
+    cells = {(figure.metric, figure.objective): cell(figure) for figure in found}
     metrics = dict.fromkeys(figure.metric for figure in found)
     return objectives, [[metric, *(cells[metric, objective] for objective in objectives)] for metric in metrics]
 
@@ -125,10 +136,22 @@ BRIEF = ("greedy accuracy", "sampled accuracy", "hollow", "length (tokens)")
 
 def table(found: Sequence[Figure], finished: Finished) -> Table:
     """For the console: a line per metric and a column per objective; of many objectives a line each, in brief."""
-    objectives, rows = _grid(found)
+    return _console(_grid(found), finished, "held-out")
+
+
+def changes(found: Sequence[Figure], finished: Finished) -> Table | None:
+    """Likewise, paired differences from the baseline; ``None`` where there is nothing to compare."""
+    compared = [figure for figure in found if figure.objective != BASELINE]
+    if not any(figure.common_seeds for figure in compared):
+        return None
+    return _console(_grid(compared, lambda figure: figure.change), finished, f"difference from {BASELINE}")
+
+
+def _console(grid: tuple[list[str], list[list[str]]], finished: Finished, corner: str) -> Table:
+    objectives, rows = grid
     named = heads(finished)
-    if len(objectives) <= WIDEST:
-        shown = Table("held-out", *(named[name] for name in objectives), box=None, title_justify="left")
+    if len(finished) <= WIDEST:
+        shown = Table(corner, *(named[name] for name in objectives), box=None, title_justify="left")
         for row in rows:
             shown.add_row(*row)
         return shown
@@ -140,8 +163,22 @@ def table(found: Sequence[Figure], finished: Finished) -> Table:
 
 
 def write_markdown(found: Sequence[Figure], finished: Finished, notes: Sequence[str], path: Path) -> None:
-    """The same table for people, with what it is made of."""
-    objectives, rows = _grid(found)
-    lines = [["held-out", *(heads(finished)[name] for name in objectives)], ["---"] * (1 + len(objectives)), *rows]
-    text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    path.write_text("# Sweep\n\n" + "\n".join(notes) + "\n\n" + text + "\n")
+    """The same tables for people, with what they are made of."""
+    text = "# Sweep\n\n" + "\n".join(notes) + "\n\n" + _markdown(_grid(found), finished, "held-out")
+    compared = [figure for figure in found if figure.objective != BASELINE]
+    if any(figure.common_seeds for figure in compared):
+        text += f"\n\n## Differences from {BASELINE}\n\n{PAIRED}\n\n"
+        text += _markdown(_grid(compared, lambda figure: figure.change), finished, "held-out")
+    path.write_text(text + "\n")
+
+
+PAIRED = (
+    "Mean of the differences on common seeds ± half-width of its 95 % t-interval; results.csv has the number of common "
+    "seeds, the interquartile mean and the probability of improvement."
+)
+
+
+def _markdown(grid: tuple[list[str], list[list[str]]], finished: Finished, corner: str) -> str:
+    objectives, rows = grid
+    lines = [[corner, *(heads(finished)[name] for name in objectives)], ["---"] * (1 + len(objectives)), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
