@@ -14,6 +14,7 @@ COMMANDS = {
     "preflight": ("rlsd_pl.commands.preflight.command", "look before you train: can it learn, what does it take"),
     "rollouts": ("rlsd_pl.commands.rollouts", "look at the recorded rollouts of a run, tokens tinted by credit"),
     "sweep": ("rlsd_pl.commands.sweep.command", "train with several objectives and seeds, and compare"),
+    "report": ("rlsd_pl.commands.report.command", "a page of curves, tables and warnings from runs or a sweep"),
     "make-privileged": ("rlsd_pl.commands.privileged.command", "write reference solutions for the teacher, checked"),
     "small-model": ("rlsd_pl.commands.small_model", "fetch a small instruct model for a first real run"),
     "push": ("rlsd_pl.commands.push", "upload a run's exported model to the Hugging Face hub"),

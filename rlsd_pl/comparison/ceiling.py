@@ -43,5 +43,6 @@ def share_of_ceiling(method: BySeed, baseline: BySeed, ceiling: BySeed, confiden
         reason = "the ceiling lies below the baseline"
     else:
         root = math.sqrt(max(b * b - a * c, 0.0))
-        return Share(*map(float, (gain.mean() / room.mean(), (b - root) / a, (b + root) / a)), len(seeds))
+        low, high = float((b - root) / a), float((b + root) / a)
+        return Share(float(gain.mean() / room.mean()), low, high, len(seeds))
     return Share(math.nan, math.nan, math.nan, len(seeds), reason)

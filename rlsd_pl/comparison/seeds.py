@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -165,8 +165,15 @@ def _compared(name: str, values: BySeed, baseline: BySeed) -> Comparison:
     if not values:
         return Comparison(name)
     own: Sequence[float] = list(values.values())
-    alone = (*mean_interval(own), len(own), interquartile_mean(own))
+    mean, half_width = mean_interval(own)
+    alone = Comparison(name, mean, half_width, len(own), interquartile_mean(own))
     if not baseline:
-        return Comparison(name, *alone)
-    probability = probability_of_improvement(own, list(baseline.values()))
-    return Comparison(name, *alone, *paired_difference(values, baseline), probability)
+        return alone
+    difference, difference_half_width, common = paired_difference(values, baseline)
+    return replace(
+        alone,
+        difference=difference,
+        difference_half_width=difference_half_width,
+        common_seeds=common,
+        probability=probability_of_improvement(own, list(baseline.values())),
+    )
