@@ -21,10 +21,11 @@ from rlsd_pl.commands.main import main
 from rlsd_pl.commands.report.charts import chart, ticks
 from rlsd_pl.commands.report.checks import warnings
 from rlsd_pl.commands.report.command import PAGE
+from rlsd_pl.commands.report.costs import settings
 from rlsd_pl.commands.report.load import Run, find, flattened
 from rlsd_pl.commands.report.panels import Line, Panel, all_panels
 from rlsd_pl.commands.report.study import Study
-from rlsd_pl.commands.report.tables import all_tables, settings
+from rlsd_pl.commands.report.tables import all_tables
 from rlsd_pl.persistence.lock import RunLock
 
 HOSTILE = "</script><script>document.title='taken'</script><b>&\x1b"
@@ -221,7 +222,7 @@ def test_flattening_names_settings_as_flags_do() -> None:
         (["{sweep}", "--ceiling", "top"], "Got --ceiling 'top'"),
         (["{sweep}", "--key", "val/x"], "Got --key 'val/x'; expected a series that was logged: leakage/hollow_rate, "),
         (["{sweep}", "--target", "high"], "--target"),
-        (["{sweep}", "-o", "{tmp}/file"], "file"),
+        (["{sweep}", "-o", "{tmp}/file"], "file, which is a file; expected a folder"),
         ([], "RUN_OR_SWEEP"),
     ],
 )
@@ -283,9 +284,12 @@ CASES: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "model": ({"config": {"model.name_or_path": "big"}}, "different models: model.name_or_path is lab in rlvr"),
     "first rollout": ({"first": 0.75}, "Seed 0: the rollouts of iteration 1 are not the same"),
     "unfinished": ({"done": 10}, "Unfinished: rlsd, seed 0 is at iteration 10 of 20. Its curves are drawn"),
-    "seeds": ({"seed": 7}, "rlsd and rlvr have no common seed, so their difference cannot be paired"),
+    "seeds": ({"seed": 7}, "rlsd and rlvr have no common seed, so no difference can be paired"),
     "absent": ({"seed": 7}, "rlvr has no run on seed 7."),
-    "evaluations": ({"val": False}, "val/greedy_accuracy was not logged by rlsd (seed 0)"),
+    "evaluations": (
+        {"val": False},
+        "rlsd (seed 0) did not log val/greedy_accuracy, val/pass_at_1, val/pass_at_2, val/sampled_accuracy, ",
+    ),
     "no final one": ({"val": False}, "rlsd (seed 0): no evaluation after the last iteration"),
     "one": ({}, "One seed only, so no interval: rlvr, rlsd"),
 }
@@ -307,9 +311,8 @@ def test_further_warnings(tmp_path: Path) -> None:
     assert rows(study_of(*folders), "Final sampled accuracy")["rlvr"][1] == "0.800"
     other = write_run(tmp_path / "rlsd" / "seed-0", "rlsd", 0, 0.7)
     more = write_run(tmp_path / "rlsd" / "seed-1", "rlsd", 1, 0.7)
-    assert "rlsd and rlvr share the seeds 0, of 0, 1 and 0; differences are of these alone" in told(
-        folders[0], other, more
-    )
+    some = told(folders[0], other, more)
+    assert "rlsd: seeds 0, 1, and rlvr 0; differences are of the common ones alone, 0." in some
     assert "set --baseline to one of rlvr, rlsd" in told(folders[0], other, baseline=None)
     (other / "data.json").unlink()
     assert "rlsd (seed 0): no fingerprint of the data was recorded" in told(folders[0], other)

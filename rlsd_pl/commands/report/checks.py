@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rlsd_pl.commands.report.load import Run, differing, shortly
@@ -116,17 +116,18 @@ def _seeds(runs: Sequence[Run], baseline: str | None) -> list[str]:
     if single := [name for name, own in seeds.items() if len(own) == 1]:
         texts.append(f"One seed only, so no interval: {', '.join(single)}. Nothing is known of the spread over seeds.")
     base = seeds.get(baseline or "", set())
+    others: dict[tuple[int, ...], list[str]] = {}
     for name, own in seeds.items():
-        common = own & base
-        if not own or not base or own == base:
-            continue
-        if common:
+        if own and base and own != base:
+            others.setdefault(tuple(sorted(own)), []).append(name)
+    for own, names in others.items():
+        if common := base.intersection(own):
             texts.append(
-                f"{name} and {baseline} share the seeds {_listed(common)}, of {_listed(own)} and {_listed(base)}; "
-                "differences are of these alone."
+                f"{', '.join(names)}: seeds {_listed(own)}, and {baseline} {_listed(base)}; differences are of the "
+                f"common ones alone, {_listed(common)}."
             )
         else:
-            texts.append(f"{name} and {baseline} have no common seed, so their difference cannot be paired.")
+            texts.append(f"{', '.join(names)} and {baseline} have no common seed, so no difference can be paired.")
     return texts
 
 
@@ -150,9 +151,11 @@ def _keys(runs: Sequence[Run], _: str | None) -> list[str]:
     silent = [run for run in runs if not run.history]
     texts = [f"{_named(silent)}: nothing was logged as CSV, so there is nothing to show."] if silent else []
     logged = [run for run in runs if run.history and run.finished]
+    lacking: dict[str, list[str]] = {}
     for key in sorted({key for run in logged for key in run.history if key.startswith("val/")}):
         if without := [run for run in logged if key not in run.history]:
-            texts.append(f"{key} was not logged by {_named(without)}; they are not in its figures.")
+            lacking.setdefault(_named(without), []).append(key)
+    texts += [f"{named} did not log {', '.join(keys)}, which others did." for named, keys in lacking.items()]
     late = [run for run in logged if run.planned and not any(run.planned in s for k, s in run.history.items()
                                                              if k.startswith("val/"))]  # fmt: skip
     if late:
@@ -178,12 +181,12 @@ def _named(runs: Sequence[Run]) -> str:
     return ", ".join(f"{name} (seed {_listed(seeds)})" for name, seeds in by_name.items())
 
 
-def _listed(seeds: Sequence[int] | set[int]) -> str:
+def _listed(seeds: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(seeds))) or "none"
 
 
 def _by_value(runs: Sequence[Run], key: str) -> str:
     groups: dict[str, dict[str, None]] = {}
     for run in runs:
-        groups.setdefault(shortly(run.settings.get(key, "unset")), {})[run.objective] = None
+        groups.setdefault(shortly(run.settings.get(key)), {})[run.objective] = None
     return f"{key} is " + ", ".join(f"{value} in {', '.join(names)}" for value, names in groups.items())

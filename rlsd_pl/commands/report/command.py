@@ -13,7 +13,7 @@ from rlsd_pl.commands.help import fail
 
 if TYPE_CHECKING:
     from rlsd_pl.commands.report.load import Run
-    from rlsd_pl.commands.report.tables import Table
+    from rlsd_pl.commands.report.table import Table
 
 PAGE = "index.html"
 
@@ -66,19 +66,24 @@ def _report(asked: argparse.Namespace, argv: Sequence[str]) -> None:
 
     from rlsd_pl.commands.report.checks import warnings
     from rlsd_pl.commands.report.commands import commands
+    from rlsd_pl.commands.report.costs import settings
     from rlsd_pl.commands.report.credit import traces
     from rlsd_pl.commands.report.figures import write_figures
     from rlsd_pl.commands.report.load import find
     from rlsd_pl.commands.report.page import write_page
     from rlsd_pl.commands.report.panels import all_panels
     from rlsd_pl.commands.report.study import Study
-    from rlsd_pl.commands.report.tables import all_tables, settings
+    from rlsd_pl.commands.report.tables import all_tables
 
     runs = find(asked.runs)
     baseline, ceiling = (_objective(runs, name, getattr(asked, name)) for name in DEFAULT_NAMES)
     study = Study(runs, baseline, ceiling, _key(runs, asked.key), asked.target)
     told = warnings(runs, baseline)
     tables, panels = [*all_tables(study), settings(study)], all_panels(study)
+    if asked.output.exists() and not asked.output.is_dir():
+        raise ValueError(
+            f"Got -o {asked.output}, which is a file; expected a folder, which is made where it is absent."
+        )
     figures = asked.output / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     write_figures(panels, study.objectives, figures)

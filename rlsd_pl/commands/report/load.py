@@ -142,7 +142,7 @@ def find(places: Sequence[str]) -> list[Run]:
     """
     folders: dict[Path, None] = {}
     for place in places:
-        folder = newest_run() if place == "last" else Path(place)
+        folder = _newest() if place == "last" else Path(place)
         if not folder.is_dir():
             raise ValueError(
                 f"Got {place}, which is no folder. Expected run folders, or folders that hold some, such as a sweep's."
@@ -155,6 +155,13 @@ def find(places: Sequence[str]) -> list[Run]:
             )
         folders |= dict.fromkeys(found)
     return named_apart([Run.read(folder) for folder in folders])
+
+
+def _newest() -> Path:
+    try:
+        return newest_run()
+    except ValueError as error:
+        raise ValueError(str(error).replace("--resume last", "'last'")) from None
 
 
 def _below(folder: Path) -> Iterable[Path]:
@@ -184,12 +191,12 @@ def named_apart(runs: Sequence[Run]) -> list[Run]:
 
 
 def differing(settings: Sequence[Settings]) -> list[str]:
-    """Keys that not all have with the same value."""
+    """Keys that not all have with the same value; one that is None is as good as absent."""
     keys = dict.fromkeys(key for each in settings for key in each)
-    return [key for key in keys if len({shortly(each.get(key, "absent"), 10_000) for each in settings}) > 1]
+    return [key for key in keys if len({shortly(each.get(key), 10_000) for each in settings}) > 1]
 
 
 def shortly(value: Any, width: int = 60) -> str:
-    """A setting's value on one line."""
-    line = " ".join(str(value).split())
+    """A setting's value on one line; ``-`` for None."""
+    line = "-" if value is None else " ".join(str(value).split())
     return line if len(line) <= width else line[: width - 3] + "..."

@@ -17,7 +17,7 @@ from rlsd_pl.commands.report.credit import Trace
 from rlsd_pl.commands.report.figures import styled
 from rlsd_pl.commands.report.panels import Panel
 from rlsd_pl.commands.report.study import Study
-from rlsd_pl.commands.report.tables import Table
+from rlsd_pl.commands.report.table import Table
 from rlsd_pl.persistence.storage import write_text
 
 DARK = {"#000000": "#e4e6ea", "#0072B2": "#4ba3e3", "#D55E00": "#f0803c", "#009E73": "#2fc39a"}
