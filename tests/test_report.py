@@ -176,6 +176,23 @@ def test_means_are_where_every_run_has_a_value_and_unfinished_ones_are_in_none(t
     assert rows(study_of(tmp_path), "Final sampled accuracy")["rlvr"][0] == "2"
 
 
+def test_a_value_that_is_no_number_is_left_out(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "rlvr" / "seed-0", "rlvr", 0, 0.75)
+    broken = write_run(tmp_path / "rlsd" / "seed-0", "rlsd", 0, 0.75)
+    path = broken / "csv" / "version_0" / "metrics.csv"
+    table = list(csv.DictReader(path.read_text().splitlines()))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(table[0]))
+        writer.writeheader()
+        writer.writerows(
+            {key: "nan" if value and "accuracy" in key else value for key, value in row.items()} for row in table
+        )
+    study = study_of(run, broken, ceiling=None)
+    assert list(rows(study, "Final greedy accuracy")) == ["rlvr"]
+    assert list(rows(study, "Iterations to target")) == ["rlvr"]
+    assert all("nan" not in line.points for panel in map(chart, all_panels(study)) if panel for line in panel.lines)
+
+
 def test_settings_that_differ_are_listed_and_no_others(tmp_path: Path) -> None:
     write_run(tmp_path / "rlvr" / "seed-0", "rlvr", 0, 0.7)
     write_run(tmp_path / "rlsd" / "seed-3", "rlsd", 3, 0.7, config={"optimizer.init_args.lr": 2e-4})

@@ -98,7 +98,10 @@ def _panel(study: Study, key: str, section: str) -> Panel:
         for run in own
         if key in run.history
     ]
-    series = {name: {run: run.history.get(key, {}) for run in own.values()} for name, own in study.finished.items()}
+    series = {
+        name: {run: dict(zip(*curve(run.history.get(key, {})), strict=True)) for run in own.values()}
+        for name, own in study.finished.items()
+    }
     share = key.startswith(SHARES) and all(0 <= y <= 1 for line in lines for _, y in line.points)
     return _with_means(Panel(key, LABELS.get(key, key), section, lines, [], share), series)
 
@@ -129,7 +132,10 @@ def _pass_at_k(study: Study, logged: set[str]) -> list[Panel]:
     if len(keys) < 2:
         return []
     series = {
-        name: {run: {k: y for k in sorted(keys) if (y := final(keys[k])(run)) is not None} for run in own.values()}
+        name: {
+            run: {k: y for k in sorted(keys) if (y := final(keys[k])(run)) is not None and y == y}
+            for run in own.values()
+        }
         for name, own in study.finished.items()
     }
     lines = [

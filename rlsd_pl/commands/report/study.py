@@ -84,8 +84,8 @@ class Study:
         """The wanted one; by default where the baseline's mean curve has made nine tenths of its gain, if any."""
         if self.wanted_target is not None or self.baseline is None:
             return self.wanted_target
-        curves = [smoothed(curve(r.history[self.key])[1]) for r in self.finished[self.baseline].values()
-                  if self.key in r.history]  # fmt: skip
+        values = [curve(run.history.get(self.key, {}))[1] for run in self.finished[self.baseline].values()]
+        curves = [smoothed(each) for each in values if each]
         if not curves:
             return None
         start = sum(each[0] for each in curves) / len(curves)
@@ -96,9 +96,9 @@ class Study:
         """When each finished run reaches the target."""
         return {
             name: {
-                seed: iterations_to_target(*curve(run.history[self.key]), target)
+                seed: iterations_to_target(*points, target)
                 for seed, run in runs.items()
-                if self.key in run.history
+                if (points := curve(run.history.get(self.key, {})))[0]
             }
             for name, runs in self.finished.items()
         }
