@@ -36,7 +36,9 @@ class RolloutLog(Callback):
 
 
 def records(rollouts: RolloutSet, groups: int, tokenizer: Any) -> list[dict[str, Any]]:
-    """One record per completion of the first groups."""
+    """One record per completion of the first groups. Per token: its advantage, and what that was made of, where the
+    objective has it: ``evidence`` (nats), ``weight``, and for the whole rollout ``strength``."""
+    traces = _traces(rollouts)
     written = []
     size = len(rollouts.groups[0])
     for row, rollout in enumerate(rollouts.rollouts[: groups * size]):
@@ -54,11 +56,20 @@ def records(rollouts: RolloutSet, groups: int, tokenizer: Any) -> list[dict[str,
             "truncated": completion.truncated,
             "advantage": float(rollouts.batch.advantages[row]),
         }
-        credit = rollouts.batch.token_advantages
-        if credit is not None:
-            record["token_advantages"] = _rounded(credit[row, : len(completion.token_ids)])
+        record |= {name: _rounded(trace[row, : len(completion.token_ids)]) for name, trace in traces.items()}
+        if traces and "strength" in rollouts.credit.metrics:
+            record["strength"] = rollouts.credit.metrics["strength"]
         written.append(record)
     return written
+
+
+def _traces(rollouts: RolloutSet) -> dict[str, torch.Tensor]:
+    """[B, T] by name; nothing where there is no token credit."""
+    batch = rollouts.batch
+    if batch.token_advantages is None:
+        return {}
+    teacher = {} if batch.teacher is None else {"evidence": batch.teacher.logprobs - batch.rollout_logprobs}
+    return {"token_advantages": batch.token_advantages, **teacher, **rollouts.credit.traces}
 
 
 def _rounded(values: torch.Tensor) -> list[float]:

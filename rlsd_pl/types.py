@@ -255,10 +255,12 @@ class TeacherScores(_Tensors):
     Attributes:
         logprobs: [B, T] log P_T(y_t | x, r) in nats; the policy's own where there is no context.
         has_context: bool [B], False where the context had nothing to show.
+        entropy: [B, T] nats, of the teacher's predictive distribution; 0 where there is no context.
     """
 
     logprobs: Tensor = field(metadata=PER_TOKEN)
     has_context: Tensor = field()
+    entropy: Tensor | None = field(default=None, metadata=PER_TOKEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +313,7 @@ class RolloutBatch(_Tensors):
         span: bool [B, T], the tokens that the objective's ``span`` matches; ``None`` without a span.
         verdict_spans: bool [B, T] by name, the tokens of the verdicts' spans that the objective needs: :meth:`marked`.
         token_advantages: [B, T] what ``Objective.credit`` made of it; ``None`` before, or if it has no such term.
-        distribution_weights: [B] what ``Objective.credit`` made of it: the divergence's factor per completion.
+        distribution_weights: [B, T] what ``Objective.credit`` made of it: the divergence's factor.
     """
 
     prompts: PaddedTokens
@@ -329,7 +331,7 @@ class RolloutBatch(_Tensors):
     span: Tensor | None = field(default=None, metadata=PER_TOKEN)
     verdict_spans: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor], metadata=PER_TOKEN)
     token_advantages: Tensor | None = field(default=None, metadata=PER_TOKEN)
-    distribution_weights: Tensor | None = None
+    distribution_weights: Tensor | None = field(default=None, metadata=PER_TOKEN)
 
     def __len__(self) -> int:
         return self.completions.ids.shape[0]
@@ -362,10 +364,13 @@ class RolloutBatch(_Tensors):
 
     def credited(self, credit: Credit) -> Self:
         """The same batch with what ``Objective.credit`` made of it: what losses and counts are computed from."""
+        weights = credit.distribution_weights
+        if weights is not None and weights.dim() == 1:
+            weights = weights[:, None].expand(self.loss_mask.shape)
         return replace(
             self,
             token_advantages=credit.token_advantages,
-            distribution_weights=credit.distribution_weights,
+            distribution_weights=weights,
             loss_mask=self.loss_mask if credit.loss_mask is None else self.loss_mask & credit.loss_mask,
         )
 
@@ -409,16 +414,19 @@ class Credit:
     Attributes:
         token_advantages: [B, T]; ``None`` for no policy-gradient term.
         metrics: scalars to log, keys ``credit/``.
-        distribution_weights: [B] factor of the distribution term, 0 for completions that it leaves out; ``None`` for no
-            such term.
+        distribution_weights: [B], or [B, T] where tokens differ: factor of the distribution term, 0 for what it leaves
+            out; ``None`` for no such term.
         loss_mask: bool [B, T] that narrows the batch's: the tokens that are learnt from, and that the reduction counts.
             ``None`` keeps the batch's.
+        traces: [B, T] by name, what token credit was made of, for records and credit maps; nothing is learnt from them.
+            ``evidence`` (nats) where it is not the teacher's plain log-ratio, and ``weight``, what it was turned into.
     """
 
     token_advantages: Tensor | None
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     distribution_weights: Tensor | None = None
     loss_mask: Tensor | None = None
+    traces: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
 class TokenScores(NamedTuple):

@@ -49,6 +49,8 @@ def random_batch(seed: int, **changes: Any) -> RolloutBatch:
     tokens = PaddedTokens(torch.ones(B, T, dtype=torch.long), mask)
     judged = coin(B)
     judged[0] = True
+    # Drawn apart, so that further signals leave the others as they are.
+    unsure = 2 * torch.rand((B, T), generator=torch.Generator().manual_seed(seed + 2), dtype=torch.float64)
     batch = RolloutBatch(
         prompts=tokens,
         completions=tokens,
@@ -57,7 +59,7 @@ def random_batch(seed: int, **changes: Any) -> RolloutBatch:
         advantages=advantages,
         loss_mask=mask & judged[:, None],
         off_policy=True,
-        teacher=TeacherScores(teacher, has_context),
+        teacher=TeacherScores(teacher, has_context, unsure * (mask & has_context[:, None])),
         contrast=ContrastScores(-3 * uniform(B, K, T) * mask[:, None], coin(B, K)),
         distillation=DistillationPrompts(tokens, has_context),
         reference=-3 * uniform(B, T) * mask,
@@ -116,6 +118,15 @@ class Row:
         self.delta_before = (teacher.logprobs[b, before] - batch.rollout_logprobs[b, before]).item()
         apart = (teacher.logprobs[b, :length] - batch.rollout_logprobs[b, :length]).abs().tolist()
         self.passed = sum(apart[:t]) / sum(apart) if sum(apart) else 0.0
+        self.reward = batch.rewards[b].item()
+        self.unsure = present(teacher.entropy, Signal.TEACHER)[b, t].item()
+        certain = [
+            math.exp(-unsure)
+            for row, unsure_tokens in enumerate(present(teacher.entropy, Signal.TEACHER).tolist())
+            for place, unsure in enumerate(unsure_tokens)
+            if batch.loss_mask[row, place] and teacher.has_context[row] and batch.rewards[row] < 0.5
+        ]
+        self.mean_certainty = sum(certain) / len(certain) if certain else 1.0
         self.wrong = [contrast.logprobs[b, k, t].item() for k in range(K) if bool(contrast.exists[b, k])]
 
     @property
@@ -144,6 +155,13 @@ def gated(x: Row) -> float:
 
 def gated_credit(x: Row) -> float:
     return x.a * (0.1 + 1 - math.exp(-max(sign(x.a) * x.delta, 0.0)))
+
+
+def srpo(x: Row) -> float:
+    """A completion with a reward of .5 and more is correct here."""
+    if x.context and x.reward < 0.5:
+        return math.exp(-x.unsure) / x.mean_certainty * x.divergence
+    return x.clipped_surrogate(x.a)
 
 
 Make = Callable[[Any], Objective]
@@ -186,11 +204,17 @@ LOOPS: dict[str, tuple[Make, Callable[[Row], float]]] = {
         lambda x: x.clipped_surrogate(weighted(x.a, x.delta_before, 0.5, 0.2)),
     ),
     "teacher-free": (lambda o: o.TeacherFreeRLSD(), lambda x: x.clipped_surrogate(weighted(x.a, -x.old, 0.5, 0.2))),
+    "srpo": (lambda o: o.SRPO(correct_reward=0.5), srpo),
+    "rlsd-contrast": (lambda o: o.ContrastRLSD(), lambda x: x.clipped_surrogate(weighted(x.a, x.contrast, 0.5, 0.2))),
+    "opsd-contrast": (lambda o: o.ContrastOPSD(), lambda x: x.clipped_surrogate(x.contrast)),
     "gated": (lambda o: o.EvidenceGated(floor=0.1), lambda x: x.clipped_surrogate(gated_credit(x))),
 }
 
-NEED_CONTEXT = ["opsd", "opsd-sampled", "iw-opd", "sdpo"]
+NEED_CONTEXT = ["opsd", "opsd-sampled", "iw-opd", "sdpo", "opsd-contrast"]
 """Methods that leave completions without a context out of the update."""
+
+NEED_CONTRAST = ["opsd-contrast"]
+"""Of these, the ones that leave out completions without a wrong context too."""
 
 
 def mixed(o: Any) -> Any:
@@ -217,7 +241,8 @@ def hold_to_the_mean(o: Any, name: str, seed: int) -> None:
     objective, batch = make(o), random_batch(seed)
     scores = moved_scores(batch, seed)
     rows = [Row(batch, scores, b, t) for b in range(B) for t in range(T) if batch.loss_mask[b, t]]
-    terms = [loop(row) for row in rows if row.context or name not in NEED_CONTEXT]
+    rows = [row for row in rows if row.context or name not in NEED_CONTEXT]
+    terms = [loop(row) for row in rows if row.wrong or name not in NEED_CONTRAST]
     ready = credited(objective, batch)
     loss = objective.reduction(objective.loss(ready, scores).loss, ready.loss_mask)
     assert loss.item() == pytest.approx(sum(terms) / len(terms) if terms else 0.0, rel=1e-6, abs=1e-7)

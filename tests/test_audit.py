@@ -14,7 +14,7 @@ import torch
 
 from callbacks.rollout_log import records
 from rlsd_pl.commands.audit import Judged, audit, border, chosen
-from rlsd_pl.types import Completion, Problem, Rollout, Status, Verdict
+from rlsd_pl.types import Completion, Credit, Problem, Rollout, Status, Verdict
 from rlsd_pl.verifiers import MathVerifier
 from rlsd_pl.verifiers.extraction import HashLine
 
@@ -74,7 +74,7 @@ def test_a_run_records_what_was_extracted_and_what_was_expected() -> None:
     verdict = Verdict(1.0, Status.PASS, "exact", answer="5.0")
     rollout = Rollout(problem, Completion((7,), (0.0,), r"\boxed{5.0}"), verdict)
     batch = SimpleNamespace(advantages=torch.zeros(1), token_advantages=None)
-    rollouts: Any = SimpleNamespace(groups=[[rollout]], rollouts=[rollout], batch=batch)
+    rollouts: Any = SimpleNamespace(groups=[[rollout]], rollouts=[rollout], batch=batch, credit=Credit(None))
     (record,) = records(rollouts, 1, SimpleNamespace(convert_ids_to_tokens=lambda ids: ["x" for _ in ids]))
     assert (record["answer"], record["reference_answer"]) == ("5.0", "5")
 

@@ -25,7 +25,7 @@ SHORT = [
 ]
 SETTINGS = {
     "rlsd": ["--objective.span", "=([0-9]);", "--data.max_resampling_rounds", "1"],
-    "oracle": ["--trainer.max_epochs", "2"],
+    "oracle": ["--trainer.max_epochs", "2", "--data.prompts_per_rollout", "4", "--data.group_size", "8"],
 }
 """What some keys come with."""
 
@@ -37,7 +37,7 @@ def logged(tmp_path_factory) -> set[str]:
     keys: set[str] = set()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["fit.py"])
-        for objective in ("rlsd", "sdpo", "rlcsd", "sdar", "sdpg", "oracle", "opd_iw"):
+        for objective in ("rlsd", "sdpo", "rlcsd", "sdar", "sdpg", "oracle", "opd_iw", "srpo"):
             patch.delenv(RUN_DIR_VARIABLE, raising=False)
             folder = tmp_path_factory.mktemp("glossary") / objective
             fit(["--objective", objective, "--run_dir", str(folder), *SHORT, *SETTINGS.get(objective, [])])

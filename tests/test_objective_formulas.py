@@ -110,7 +110,8 @@ PERMUTED = o.RLSD(placement=o.Permuted())
 ALL = {name: make(o) for name, (make, _) in LOOPS.items()}
 ALL |= {"rlcsd": mixed(o), "opd": o.OPD(), "rlsd-permuted": PERMUTED}
 CONTROLS = ["rlsd-permuted", "rlsd-shifted", "teacher-free", "gated"]
-SIGN_KEEPING = ["rlvr", "rlsd", "rlsd-one-sided", "rlsd-negative-only", "cepo", "rlrt", "rlrt-all", "rlcsd", *CONTROLS]
+SIGN_KEEPING = ["rlvr", "rlsd", "rlsd-one-sided", "rlsd-negative-only", "rlsd-contrast", "cepo", "rlrt", "rlrt-all"]
+SIGN_KEEPING += ["rlcsd", *CONTROLS]
 
 
 @pytest.mark.parametrize("name", SIGN_KEEPING)
@@ -125,7 +126,13 @@ def test_the_verifier_keeps_the_direction(name: str, seed: int):
 
 @pytest.mark.parametrize(
     ("name", "epsilon", "strength"),
-    [("rlsd", 0.2, 0.5), ("cepo", 0.5, 0.5), ("rlrt-all", 1.0, 0.5), *((name, 0.2, 0.5) for name in CONTROLS[:3])],
+    [
+        ("rlsd", 0.2, 0.5),
+        ("rlsd-contrast", 0.2, 0.5),
+        ("cepo", 0.5, 0.5),
+        ("rlrt-all", 1.0, 0.5),
+        *((name, 0.2, 0.5) for name in CONTROLS[:3]),
+    ],
 )
 @MANY
 @given(seed=seeds)
@@ -270,6 +277,8 @@ def test_a_teacher_that_says_the_same_leaves_rlvr(name: str, seed: int):
     [
         o.RLSD(strength=o.Constant(0.0)),
         o.CEPO(strength=o.Constant(0.0)),
+        o.ContrastRLSD(strength=o.Constant(0.0)),
+        o.SRPO(correct_reward=0.0),
         o.RLRT(strength=o.Constant(0.0)),
         o.TeacherFreeRLSD(strength=o.Constant(0.0)),
         o.RLSD(strength=o.Constant(0.0), placement=o.Permuted()),
@@ -351,6 +360,32 @@ def test_importance_weights_fall_from_the_largest_to_what_the_last_token_leaves(
     assert torch.equal(one, plain)
 
 
+@MANY
+@given(seed=seeds)
+def test_srpo_sends_each_completion_one_way_and_keeps_the_weight_of_distillation(seed: int):
+    batch = random_batch(seed)
+    credit = o.SRPO(correct_reward=0.5).credit(batch, 0)
+    assert credit.token_advantages is not None
+    assert credit.distribution_weights is not None
+    distilled = teacher_of(batch).has_context & (batch.rewards < 0.5)
+    assert not credit.token_advantages[distilled].any()
+    assert not credit.distribution_weights[~distilled].any()
+    assert credit.metrics == {"distilled": pytest.approx(distilled.double().mean().item())}
+    tokens = credit.distribution_weights[batch.loss_mask & distilled[:, None]]
+    if len(tokens):
+        assert tokens.mean().item() == pytest.approx(1.0), "as much as an unweighted mean"
+    flat = o.SRPO(beta=0.0, correct_reward=0.5).credit(batch, 0).distribution_weights
+    assert torch.equal(flat, distilled[:, None].expand(B, T).double())
+
+
+def test_a_batch_without_context_is_rlvr_under_srpo():
+    batch = random_batch(6)
+    bare = replace(batch, teacher=replace(teacher_of(batch), has_context=torch.zeros(B, dtype=torch.bool)))
+    scores = moved_scores(batch, 6)
+    losses = [m.loss(credited(m, bare), scores).loss for m in (o.SRPO(correct_reward=0.5), o.RLVR())]
+    assert torch.equal(*losses)
+
+
 def test_a_schedule_reaches_the_distribution_term():
     schedule = o.LinearDecay(initial=0.4, iterations=4, warmup=2)
     batch = random_batch(5)
@@ -369,6 +404,9 @@ def test_objectives_ask_for_what_they_use():
         "rlcsd": Signal.TEACHER | Signal.CONTRAST,
         "sdpg": Signal.DISTRIBUTION | Signal.REFERENCE,
         "sdar": Signal.TEACHER,
+        "srpo": Signal.TEACHER | Signal.DISTRIBUTION,
+        "rlsd-contrast": Signal.TEACHER | Signal.CONTRAST,
+        "opsd-contrast": Signal.TEACHER | Signal.CONTRAST,
         "opsd": Signal.DISTRIBUTION,
         "sft": Signal.NONE,
         "rlsd-permuted": Signal.TEACHER,

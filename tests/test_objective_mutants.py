@@ -17,6 +17,7 @@ from tests.objective_loops import (
     LOOPS,
     B,
     T,
+    contrast_of,
     credited,
     hold_to_the_loop,
     hold_to_the_mean,
@@ -58,7 +59,7 @@ def check_base(o: ModuleType) -> None:
     alone = replace(batch, token_advantages=None)
     close(o.RLVR(reference_kl=o.K1(1.0)).loss(alone, scores).loss, (scores.logprobs - batch.reference).detach())
     unknown = TokenScores(scores.logprobs, scores.entropy, torch.full((B, T), math.nan, dtype=torch.float64))
-    nothing = replace(batch, distribution_weights=torch.zeros(B, dtype=torch.float64))
+    nothing = replace(batch, distribution_weights=torch.zeros(B, T, dtype=torch.float64))
     assert o.GRPOWithOPSD().loss(nothing, unknown).loss.isfinite().all()
 
 
@@ -128,6 +129,33 @@ def check_opd(o: ModuleType) -> None:
         o.IWOPD(0.9)
 
 
+def check_contrast(o: ModuleType) -> None:
+    batch = random_batch(0)
+    both = teacher_of(batch).has_context & contrast_of(batch).exists.any(dim=1)
+    assert 0 < both.sum() < B
+    credit = o.ContrastOPSD().credit(batch, 0)
+    assert credit.metrics == {"left_out": pytest.approx(1 - both.double().mean().item())}
+    assert torch.equal(credit.loss_mask, batch.loss_mask & both[:, None])
+    assert credit.traces.get("evidence") is credit.token_advantages
+
+
+def check_srpo(o: ModuleType) -> None:
+    batch = random_batch(1)
+    distilled = teacher_of(batch).has_context & (batch.rewards < 0.5)
+    assert 0 < distilled.sum() < B
+    metrics = o.SRPO(correct_reward=0.5).credit(batch, 0).metrics
+    assert metrics == {"distilled": pytest.approx(distilled.double().mean().item())}
+    # Of a batch in which nothing is distilled nothing divides by 0.
+    right = o.SRPO(correct_reward=0.0).credit(batch, 0).distribution_weights
+    assert right.isfinite().all()
+    assert not right.any()
+    assert not o.SRPO().credit(replace(batch, rewards=torch.ones(B)), 0).distribution_weights.any()
+    assert (o.SRPO().beta, o.SRPO().needs.divergence) == (1.0, o.TopKTail(0.5, 100))
+    for beta in (-1.0, math.nan):
+        with pytest.raises(ValueError, match=r"objective\.beta"):
+            o.SRPO(beta)
+
+
 def check_rlcsd(o: ModuleType) -> None:
     for seed in SEEDS:
         hold_to_two_means(o, seed)
@@ -154,7 +182,10 @@ def check_needs(o: ModuleType) -> None:
         o.TeacherFreeRLSD: Signal.NONE,
         o.EvidenceGated: Signal.TEACHER,
         o.CEPO: both,
+        o.ContrastRLSD: both,
+        o.ContrastOPSD: both,
         o.RLCSD: both,
+        o.SRPO: Signal.TEACHER | Signal.DISTRIBUTION,
         o.SDAR: Signal.TEACHER,
         o.OPSDSampled: Signal.TEACHER,
         o.OPSD: Signal.DISTRIBUTION,
@@ -178,6 +209,8 @@ NAMES = {
     "objectives/grpo_opsd": ["grpo-opsd", "sdpg"],
     "objectives/sdar": ["sdar"],
     "objectives/cepo": ["cepo"],
+    "objectives/contrast": ["cepo", "rlsd-contrast", "opsd-contrast"],
+    "objectives/srpo": ["srpo"],
     "objectives/rlcsd": [],
     "objectives/evidence": ["rlsd", "rlsd-shifted", "gated"],
     "objectives/gated": ["gated"],
@@ -198,6 +231,8 @@ FURTHER = {
     "objectives/gated": check_gated,
     "objectives/rlsd": check_rlsd,
     "objectives/opd": check_opd,
+    "objectives/contrast": check_contrast,
+    "objectives/srpo": check_srpo,
     "objectives/rlcsd": check_rlcsd,
     "objectives/sdar": check_sdar,
 }
@@ -242,11 +277,38 @@ EDITS = {
         ("batch.loss_mask & teacher.has_context[:, None]", "batch.loss_mask"),
     ],
     "objectives/cepo": [
-        ("contrast.exists & teacher.has_context[:, None]", "contrast.exists"),
-        ("teacher.logprobs, contrast.logprobs", "batch.rollout_logprobs, contrast.logprobs"),
         ("epsilon_w: float = 0.5", "epsilon_w: float = 0.2"),
         ("LinearDecay(0.5,", "LinearDecay(0.4,"),
-        (".plus(Signal.CONTRAST)", ""),
+    ],
+    "objectives/contrast": [
+        ("wrong.exists & teacher.has_context[:, None]", "wrong.exists"),
+        ("teacher.logprobs, wrong.logprobs", "batch.rollout_logprobs, wrong.logprobs"),
+        ("super().needs.plus(Signal.CONTRAST)", "super().needs"),
+        ("return contrast(batch)[0]", "return super().evidence(batch)"),
+        ("batch.loss_mask & contrasted[:, None]", "batch.loss_mask"),
+        ("Credit(evidence, ", "Credit(evidence.abs(), "),
+        ("1 - contrasted", "contrasted"),
+        ("torch.any(exists, dim=1)", "torch.all(exists, dim=1)"),
+        (', traces={"evidence": evidence}', ""),
+    ],
+    "objectives/srpo": [
+        ("-self.beta * entropy", "self.beta * entropy"),
+        ("beta: float = 1.0", "beta: float = 0.5"),
+        ("F.masked_mean(certainty, mask)", "certainty.mean()"),
+        ("mean.masked_fill(mean == 0, 1.0)", "mean"),
+        ("certainty / mean", "certainty * mean"),
+        ("teacher.has_context & (batch", "(batch"),
+        ("batch.rewards < self.correct_reward", "batch.rewards > self.correct_reward"),
+        ("batch.rewards < self.correct_reward", "batch.rewards <= self.correct_reward"),
+        ("correct_reward: float = 1.0", "correct_reward: float = 2.0"),
+        ("batch.loss_mask & column)", "batch.loss_mask)"),
+        ("(~column).expand_as(batch.rollout_logprobs)", "torch.ones_like(batch.rollout_logprobs)"),
+        ("omega * column", "omega"),
+        ("omega * column", "column.expand_as(omega).double()"),
+        ("TopKTail(beta=0.5, k=100)", "TopKTail(beta=1.0, k=100)"),
+        ("Signal.TEACHER | Signal.DISTRIBUTION", "Signal.DISTRIBUTION"),
+        ("if not 0 <= beta", "if beta > 1e9 and not 0 <= beta"),
+        ("distilled.float().mean()", "distilled.float().sum()"),
     ],
     "objectives/rlcsd": [
         ("kind & learnt", "kind"),
@@ -325,7 +387,7 @@ EDITS = {
         ("weights * delta", "delta"),
         ("if not 1 <= max_weight", "if not 0 <= max_weight"),
         ("F.masked_mean(weights, batch.loss_mask)", "weights.mean()"),
-        ("replace(super().credit(batch, iteration), token", "Credit(token"),
+        ("replace(plain, token", "Credit(token"),
     ],
     "objectives/sdpo": [
         ("TruncatedImportance(2.0)", "TruncatedImportance(1.0)"),

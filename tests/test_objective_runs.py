@@ -57,8 +57,9 @@ def test_every_preset_trains_a_model_on_a_file(name, launch, tiny_model):
     flags = ["--teacher.name_or_path", str(tiny_model)] if name.startswith("opd_") or name == "opd" else []
     history = launch("--objective", name, *flags)
     assert math.isfinite(history["train/loss"][1])
-    assert ("rollout/no_contrast" in history) is (name in ("cepo", "rlcsd"))
-    assert ("train/divergence" in history) is (name in ("opsd", "opd", "opd_topk", "sdpo", "grpo_opsd", "sdpg"))
+    assert ("rollout/no_contrast" in history) is (name in ("cepo", "rlcsd", "rlsd_contrast", "opsd_contrast"))
+    distilled = ("opsd", "opd", "opd_topk", "sdpo", "srpo", "grpo_opsd", "sdpg")
+    assert ("train/divergence" in history) is (name in distilled)
 
 
 def test_the_oracle_is_refused_where_nobody_knows_which_tokens_decide(launch, capsys):

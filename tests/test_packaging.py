@@ -56,7 +56,10 @@ def test_the_wheel_holds_everything_and_nothing_at_the_top_but_the_package(wheel
     expected = {
         f"rlsd_pl/{path.relative_to(REPOSITORY).as_posix()}" for path in in_tree if path.suffix in (".yaml", ".py")
     }
-    expected |= {f"rlsd_pl/commands/{page}" for page in ("preflight/page.html", "report/page.html", "report/page.js")}
+    expected |= {
+        f"rlsd_pl/commands/{page}"
+        for page in ("preflight/page.html", "report/page.html", "report/page.js", "credit_map/page.html")
+    }
     expected |= {f"rlsd_pl/lab/{model}/{file}" for model in ("base", "expert") for file in
                  ("config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja")}  # fmt: skip
     assert len(expected) > 70

@@ -113,6 +113,14 @@ def test_without_a_terminal_the_output_is_plain(run):
     )
 
 
+def test_the_same_completions_are_written_as_a_page(run, tmp_path, capsys):
+    assert main(["rollouts", str(run), "--iteration", "2", "--html", str(tmp_path / "map.html")]) == 0
+    assert f"The credit map is in {tmp_path / 'map.html'}." in capsys.readouterr().out.replace("\n", "")
+    page = (tmp_path / "map.html").read_text()
+    assert "iteration 2, t/train/1: fail" in page
+    assert "iteration 1" not in page
+
+
 def test_tokens_are_tinted_by_their_credit():
     text = rendered(RECORDS[0], 1.0)
     tinted = {text.plain[span.start : span.end]: str(span.style) for span in text.spans[-4:]}

@@ -194,7 +194,7 @@ def test_a_table_of_one_rollout_is_drawn_from_again():
 @pytest.mark.parametrize("text", ["plain words 12", "naïve — 数学 🙂 end", ""])
 def test_token_ends_follow_the_decoded_text(policy, text):
     ids = [*policy.tokenizer.encode(text, add_special_tokens=False), policy.tokenizer.eos_token_id]
-    ends = token_ends(policy, ids, policy.decode(ids))
+    ends = token_ends(policy, ids, policy.decode(ids), lambda token: policy.decode([token]))
     assert len(ends) == len(ids)
     assert ends[-1] == len(policy.decode(ids))
     assert ends == sorted(ends)

@@ -16,7 +16,8 @@ import pytest
 from rlsd_pl.commands.runs import finished_iterations, is_finished, read_history
 from rlsd_pl.commands.sweep import sweep
 from rlsd_pl.commands.sweep.grid import Grid, objective_name
-from rlsd_pl.commands.sweep.processes import Processes, State, environment
+from rlsd_pl.commands.sweep.launch import LocalLauncher, environment
+from rlsd_pl.commands.sweep.processes import Processes, State
 from rlsd_pl.commands.sweep.results import FinishedRun, changes, figures, table
 from rlsd_pl.persistence.lock import RunLock
 
@@ -70,6 +71,10 @@ def program(tmp_path: Path) -> list[str]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rlsd_pl.commands.sweep.live.POLL_SECONDS", 0.05)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+
+def processes(grid: Grid, program: list[str]) -> Processes:
+    return Processes(grid.runs, LocalLauncher(grid.flags, 1, program), 1)
 
 
 def calls(folder: Path) -> list[str]:
@@ -188,7 +193,7 @@ def test_a_run_that_somebody_goes_on_with_by_hand_is_not_started(program: list[s
     grid = Grid(tmp_path / "sweep", ["rlvr"], [0], ["--iterations", "1"])
     folder = grid.runs[0].folder
     with RunLock(folder), pytest.raises(ValueError, match=rf"still writing the run in {folder}: process {os.getpid()}"):
-        Processes(grid.runs, grid.flags, 1, program).advance()
+        processes(grid, program).advance()
     assert calls(tmp_path / "sweep") == []
 
 
@@ -206,7 +211,7 @@ def test_an_interrupted_sweep_leaves_no_process_and_a_running_one_is_not_doubled
     program: list[str], tmp_path: Path
 ) -> None:
     grid = Grid(tmp_path / "sweep", ["rlvr"], [0], ["--iterations", "2", "--slow", "1"])
-    first = Processes(grid.runs, grid.flags, 1, program)
+    first = processes(grid, program)
     first.advance()
     folder = grid.runs[0].folder
     try:
@@ -214,7 +219,7 @@ def test_an_interrupted_sweep_leaves_no_process_and_a_running_one_is_not_doubled
         while finished_iterations(read_history(folder)) < 1 and time.monotonic() < deadline:
             time.sleep(0.05)
         with pytest.raises(ValueError, match="still writing"):
-            Processes(grid.runs, grid.flags, 1, program).advance()
+            processes(grid, program).advance()
     finally:
         first.stop()
     first.advance()
@@ -253,7 +258,7 @@ def test_terminating_the_sweep_stops_its_runs(program: list[str], tmp_path: Path
         time.sleep(0.05)
     parent.send_signal(signal.SIGTERM)
     assert parent.wait(60) == 128 + signal.SIGTERM
-    rest = Processes(Grid(folder, ["rlvr"], [0], ["--iterations", "2"]).runs, [], 1, program)
+    rest = processes(Grid(folder, ["rlvr"], [0], ["--iterations", "2"]), program)
     while rest.left:
         rest.advance()  # raises if the run of the first sweep still holds its folder
         time.sleep(0.05)

@@ -73,6 +73,13 @@ PAGES = {
             ("--jobs 2", "runs at a time (default 1); each gets its share of the cores"),
             ("--at 10,30,60", "also tabulate sampled accuracy at exactly these iterations"),
             (
+                "--grid.optimizer.lr 1e-4,2e-4",
+                "any flag of fit with several values; each objective is reported at its own best of them",
+            ),
+            ("--select_seeds 10,11", "seeds to choose these on, none of --seeds; by --select_by val/sampled_accuracy"),
+            ("--optuna 20", "trials of each objective instead of all values; then also ranges, 1e-5:1e-3:log"),
+            ("--cluster slurm", "each run as a job, with --cluster.timeout_min 240 and other parameters of submitit"),
+            (
                 "--sweep_dir FOLDER",
                 "default sweeps/TIME; call again with it to go on: finished runs are skipped, others resumed",
             ),

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.text import Text
 
-from rlsd_pl.commands.credit_map import clean
+from rlsd_pl.commands.credit_map import clean, printable, write_credit_page
 from rlsd_pl.commands.help import fail
 from rlsd_pl.commands.runs import newest_run
 
@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--reward", type=Range.read, metavar="X|LOW:HIGH", help="only rewards in this range")
     made.add_argument("--problem", metavar="TEXT", help="only problems whose id holds this text")
     made.add_argument("--limit", type=count, default=8, metavar="N", help="most completions that are shown (default 8)")
+    made.add_argument("--html", type=Path, metavar="FILE", help="also write them as a credit map, a page for a browser")
     order = made.add_mutually_exclusive_group()
     order.add_argument("--best", action="store_true", help="highest rewards first")
     order.add_argument("--worst", action="store_true", help="lowest rewards first")
@@ -107,6 +108,9 @@ def main(argv: Sequence[str]) -> int:
         console.print(rendered(record, largest))
         console.print()
     console.print(f"{len(shown)} of {len(found)} matching completions in {path}.", markup=False)
+    if asked.html is not None:
+        write_credit_page(shown, asked.html, str(path.parent))
+        console.print(f"The credit map is in {asked.html}.", markup=False)
     return 0
 
 
@@ -184,8 +188,3 @@ def tint(share: float) -> str:
     end = BLUE if share > 0 else RED
     r, g, b = (round(p + (e - p) * min(abs(share), 1.0)) for p, e in zip(PALE, end, strict=True))
     return f"black on rgb({r},{g},{b})"
-
-
-def printable(text: str) -> str:
-    """The text without control characters, which could steer the terminal: ``\\x1b`` is written out."""
-    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)

@@ -5,6 +5,7 @@ tokens. Masks are bool or 0/1. What only one method or one part computes is in i
 ``rlsd_pl.objectives``.
 """
 
+from rlsd_pl.functional.credit import auroc, deciding_tokens, gini, precision_at_k, top_share
 from rlsd_pl.functional.divergences import jsd, kl
 from rlsd_pl.functional.evidence import contrastive_evidence, evidence_delta
 from rlsd_pl.functional.logprobs import DistributionTerm, Head, token_scores
@@ -20,14 +21,19 @@ __all__ = [
     "DistributionTerm",
     "Head",
     "ShareInterval",
+    "auroc",
     "contrastive_evidence",
+    "deciding_tokens",
     "evidence_delta",
+    "gini",
     "jsd",
     "kl",
     "masked_mean",
     "masked_sum",
     "pass_at_k",
+    "precision_at_k",
     "token_scores",
+    "top_share",
     "wilson_interval",
     "zero_variance_groups",
 ]

@@ -33,8 +33,7 @@ class OracleCredit(Objective):
         return super().needs.plus(verdict_spans=("decisive", "false"))
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
-        advantages, false = batch.advantages[:, None], batch.marked("false")
-        decides = torch.where(advantages > 0, batch.marked("decisive") & ~false, (advantages < 0) & false)
+        decides = F.deciding_tokens(batch.advantages, batch.marked("decisive"), batch.marked("false"))
         factor = torch.full_like(batch.rollout_logprobs, self.floor).masked_fill(decides, 1.0)
         share = F.masked_mean(decides.float(), batch.loss_mask)
-        return Credit(advantages * factor, {"decisive": share.item()})
+        return Credit(batch.advantages[:, None] * factor, {"decisive": share.item()})

@@ -2,6 +2,7 @@
 
 from rlsd_pl.objectives.base import Needs, Objective
 from rlsd_pl.objectives.cepo import CEPO
+from rlsd_pl.objectives.contrast import ContrastOPSD, ContrastRLSD
 from rlsd_pl.objectives.evidence import EvidenceObjective
 from rlsd_pl.objectives.gated import EvidenceGated
 from rlsd_pl.objectives.grpo_opsd import GRPOWithOPSD
@@ -19,6 +20,7 @@ from rlsd_pl.objectives.parts import (
     CosineDecay,
     Divergence,
     DualClip,
+    EntryClippedJSD,
     EvidenceGate,
     EvidencePlacement,
     EvidenceWeighting,
@@ -62,6 +64,7 @@ from rlsd_pl.objectives.sdar import SDAR
 from rlsd_pl.objectives.sdpg import SDPG
 from rlsd_pl.objectives.sdpo import SDPO
 from rlsd_pl.objectives.sft import SFT
+from rlsd_pl.objectives.srpo import SRPO
 from rlsd_pl.objectives.teacher_free import TeacherFreeRLSD
 
 __all__ = [
@@ -82,12 +85,16 @@ __all__ = [
     "SDPG",
     "SDPO",
     "SFT",
+    "SRPO",
     "AdvantageEstimator",
     "BatchNormalized",
     "Constant",
+    "ContrastOPSD",
+    "ContrastRLSD",
     "CosineDecay",
     "Divergence",
     "DualClip",
+    "EntryClippedJSD",
     "EvidenceGate",
     "EvidenceGated",
     "EvidenceObjective",

@@ -94,7 +94,8 @@ class Objective(ABC):
 
     @abstractmethod
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
-        """Token advantages [B, T] of a rollout, and weights [B] of the distribution term, once, when it is collected.
+        """Token advantages [B, T] of a rollout, and weights [B] or [B, T] of the distribution term, once, when it is
+        collected.
 
         Args:
             batch: the whole rollout of this process, with the signals that were asked for.
@@ -134,7 +135,7 @@ class Objective(ABC):
             return None
         divergence = present(scores.divergence, Signal.DISTRIBUTION)
         diagnostics["divergence"] = divergence.detach()
-        weights = batch.distribution_weights[:, None]
+        weights = batch.distribution_weights
         loss = weights * divergence.masked_fill(weights == 0, 0.0)
         return self._corrected(loss, batch, scores, diagnostics)
 

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
-from rlsd_pl import functional as F
-from rlsd_pl.objectives.base import Needs
+from rlsd_pl.objectives.contrast import ContrastRLSD
 from rlsd_pl.objectives.parts import LinearDecay, Schedule
-from rlsd_pl.objectives.rlsd import RLSD
-from rlsd_pl.types import RolloutBatch, Signal, present
 
 
-class CEPO(RLSD):
+class CEPO(ContrastRLSD):
     """RLSD with Delta_t = sg(log P_T(y_t | x, r+) - log P_T(y_t | x, r-)); r- is the answer of a rejected sibling.
 
     What any hint does to style cancels. A completion without a rejected sibling has Delta = 0 and keeps A, so a batch
@@ -26,12 +21,3 @@ class CEPO(RLSD):
 
     def __init__(self, epsilon_w: float = 0.5, strength: Schedule | None = None, **kwargs: Any) -> None:
         super().__init__(epsilon_w, strength or LinearDecay(0.5, iterations=25), **kwargs)
-
-    @property
-    def needs(self) -> Needs:
-        return super().needs.plus(Signal.CONTRAST)
-
-    def evidence(self, batch: RolloutBatch) -> Tensor:
-        teacher, contrast = present(batch.teacher, Signal.TEACHER), present(batch.contrast, Signal.CONTRAST)
-        exists = contrast.exists & teacher.has_context[:, None]
-        return F.contrastive_evidence(teacher.logprobs, contrast.logprobs, exists)

@@ -28,6 +28,8 @@ class EvidenceGated(EvidenceObjective):
         self.gate = EvidenceGate(floor)
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
-        factors = self.gate(batch.advantages, self.placed_evidence(batch, iteration))
-        mean = F.masked_mean(factors, batch.loss_mask).item()
-        return Credit(batch.advantages[:, None] * factors, {"gate": mean, **self.span_metrics(batch)})
+        delta = self.placed_evidence(batch, iteration)
+        factors = self.gate(batch.advantages, delta)
+        metrics = {"gate": F.masked_mean(factors, batch.loss_mask).item(), **self.span_metrics(batch)}
+        traces = {"evidence": delta, "weight": factors}
+        return Credit(batch.advantages[:, None] * factors, metrics, traces=traces)

@@ -56,4 +56,6 @@ class IWOPD(OPDSampled):
         delta = F.evidence_delta(present(batch.teacher, Signal.TEACHER).logprobs, batch.rollout_logprobs)
         weights = self.weights(delta, batch.completions.mask)
         mean = F.masked_mean(weights, batch.loss_mask).item()
-        return replace(super().credit(batch, iteration), token_advantages=weights * delta, metrics={"weight": mean})
+        plain = super().credit(batch, iteration)
+        traces = {"weight": weights}
+        return replace(plain, token_advantages=weights * delta, metrics={"weight": mean}, traces=traces)

@@ -65,7 +65,8 @@ class RLCSD(Objective):
             "selected": F.masked_mean(selected.float(), learnt).item(),
             "left_out": 1 - contrasted.float().mean().item(),
         }
-        return Credit(token_advantages * self._balance(selected, learnt), metrics, loss_mask=learnt)
+        balanced = token_advantages * self._balance(selected, learnt)
+        return Credit(balanced, metrics, loss_mask=learnt, traces={"evidence": evidence})
 
     def bonus(self, evidence: Tensor, strength: float) -> Tensor:
         """``rho_t = strength * tanh(e_t / tau)`` [B, T], of the evidence [B, T] in nats."""

@@ -45,4 +45,6 @@ class RLSD(EvidenceObjective):
         weights, clipped = self.weighting(batch.advantages, delta, strength, self.epsilon_w)
         clip_fraction = F.masked_mean(clipped.float(), batch.loss_mask).item()
         metrics = {"strength": strength, "clip_fraction": clip_fraction, **self.span_metrics(batch)}
-        return Credit(batch.advantages[:, None] * weights, metrics)
+        unblended = self.weighting(batch.advantages, delta, 1.0, self.epsilon_w).weights
+        traces = {"evidence": delta, "weight": unblended}
+        return Credit(batch.advantages[:, None] * weights, metrics, traces=traces)

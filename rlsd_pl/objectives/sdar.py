@@ -43,7 +43,7 @@ class SDAR(RLVR):
         teacher = present(batch.teacher, Signal.TEACHER)
         gate = self.gate(F.evidence_delta(teacher.logprobs, batch.rollout_logprobs))
         mean = F.masked_mean(gate, batch.loss_mask & teacher.has_context[:, None])
-        return replace(super().credit(batch, iteration), metrics={"gate": mean.item()})
+        return replace(super().credit(batch, iteration), metrics={"gate": mean.item()}, traces={"weight": gate})
 
     def loss(self, batch: RolloutBatch, scores: TokenScores) -> TokenLoss:
         teacher = present(batch.teacher, Signal.TEACHER)

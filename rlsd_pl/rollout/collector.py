@@ -13,6 +13,7 @@ from rlsd_pl.collectives import Sums, global_sum
 from rlsd_pl.errors import UserCodeError
 from rlsd_pl.functional import zero_variance_groups
 from rlsd_pl.objectives import Objective
+from rlsd_pl.rollout.credit import credit_map_sums
 from rlsd_pl.rollout.metrics import (
     contrast_sums,
     cost_sums,
@@ -40,11 +41,13 @@ class RolloutSet:
         groups: P lists of G rollouts.
         batch: the same, flattened to B = P * G rows (row = p * G + g), on the CPU, with credit.
         sums: weighted sums of everything to log, for :func:`rlsd_pl.collectives.global_means`.
+        credit: what the objective returned; the batch holds what is learnt from.
     """
 
     groups: list[list[Rollout]]
     batch: RolloutBatch
     sums: Sums
+    credit: Credit
 
     @property
     def rollouts(self) -> list[Rollout]:
@@ -96,12 +99,13 @@ class RolloutCollector:
             **group_sums(batch, sampled),
             **contrast_sums(batch, sampled, self.scorer.contrast),
             **credit_sums(credited, credit),
+            **credit_map_sums(credited, sampled, self.sampler.policy, self.sampler.verifier),
             **signal_sums(credited, len(sampled.groups)),
             **time_sums(sampled, score_seconds),
             **cost_sums(sampled, self.objective.needs, self.scorer.contrast),
             **self.sampler.engine.metrics(),
         }
-        return RolloutSet(sampled.groups, credited, sums)
+        return RolloutSet(sampled.groups, credited, sums, credit)
 
     def evidence(self, rollouts: Sequence[Rollout]) -> tuple[Tensor, Tensor]:
         """:meth:`Scorer.evidence` of completions that are groups of their own."""
@@ -153,7 +157,8 @@ class RolloutCollector:
         for name, value, expected in (
             ("token_advantages", credit.token_advantages, shape),
             ("loss_mask", credit.loss_mask, shape),
-            ("distribution_weights", credit.distribution_weights, shape[:1]),
+            ("distribution_weights", credit.distribution_weights, _weights_shape(credit, shape)),
+            *((f"traces[{name!r}]", trace, shape) for name, trace in credit.traces.items()),
         ):
             if value is not None and tuple(value.shape) != expected:
                 raise UserCodeError(
@@ -191,3 +196,9 @@ class RolloutCollector:
             loss_mask=completions.mask & learnt.flatten()[:, None],
             off_policy=self.off_policy,
         )
+
+
+def _weights_shape(credit: Credit, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """[B], unless weights are given per token."""
+    weights = credit.distribution_weights
+    return shape if weights is not None and weights.dim() == 2 else shape[:1]

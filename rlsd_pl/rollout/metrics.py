@@ -87,7 +87,7 @@ def learnt_groups(batch: RolloutBatch, groups: int) -> Tensor:
     if batch.token_advantages is not None:
         learnt |= ((batch.token_advantages.abs() > LEAST_ADVANTAGE) & batch.loss_mask).any(dim=1)
     if batch.distribution_weights is not None:
-        learnt |= (batch.distribution_weights != 0) & batch.loss_mask.any(dim=1)
+        learnt |= ((batch.distribution_weights != 0) & batch.loss_mask).any(dim=1)
     return learnt.view(groups, -1).any(dim=1)
 
 

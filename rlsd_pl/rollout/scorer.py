@@ -92,9 +92,11 @@ class Scorer:
 
     def _teacher_scores(self, batch: RolloutBatch, prompts: PaddedTokens, has_context: Tensor) -> TeacherScores:
         with self.teacher.scoring(self.policy) as model:
-            scored = self._score(model, prompts, batch.completions).logprobs
+            scored = self._score(model, prompts, batch.completions)
         # Without a context the evidence is 0, not that of a prompt without privileged text.
-        return TeacherScores(torch.where(has_context[:, None], scored, batch.rollout_logprobs), has_context)
+        column = has_context[:, None]
+        logprobs = torch.where(column, scored.logprobs, batch.rollout_logprobs)
+        return TeacherScores(logprobs, has_context, scored.entropy.masked_fill(~column, 0.0))
 
     def _teacher_prompts(self, groups: Groups) -> tuple[PaddedTokens, Tensor]:
         """Prompts (x, r) of all completions, and bool [B]: whether the context had something to show."""

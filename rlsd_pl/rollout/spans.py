@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import accumulate
 
 import torch
@@ -31,18 +32,23 @@ def _masks(
 ) -> dict[str, Tensor]:
     shape = (len(rollouts), max(len(rollout.completion.token_ids) for rollout in rollouts))
     masks = {name: torch.zeros(shape, dtype=torch.bool) for name in names}
+    piece = cache(lambda token: policy.decode([token]))
     for row, (rollout, spans) in enumerate(zip(rollouts, found, strict=True)):
         if not any(spans.get(name) for name in names):
             continue
-        ends = token_ends(policy, rollout.completion.token_ids, rollout.completion.text)
+        ends = token_ends(policy, rollout.completion.token_ids, rollout.completion.text, piece)
         for name, mask in masks.items():
             mask[row, : len(ends)] = torch.tensor(touches(ends, spans.get(name, ())))
     return masks
 
 
-def token_ends(policy: Policy, token_ids: Sequence[int], text: str) -> list[int]:
-    """How many characters of ``text``, the decoded ids, have been written after each token."""
-    pieces = [policy.decode([token]) for token in token_ids]
+def token_ends(policy: Policy, token_ids: Sequence[int], text: str, piece: Callable[[int], str]) -> list[int]:
+    """How many characters of ``text``, the decoded ids, have been written after each token.
+
+    Args:
+        piece: the text of one token by itself.
+    """
+    pieces = [piece(token) for token in token_ids]
     if "".join(pieces) == text:
         return list(accumulate(map(len, pieces)))
     # A character of several tokens, or a decoder that minds the neighbours: prefixes say exactly what belongs where.

@@ -86,7 +86,56 @@ def check_statistics(m: ModuleType) -> None:
     assert m.wilson_interval(0.3, 10) == pytest.approx((0.1077913, 0.6032219), abs=1e-6)
 
 
+def check_credit(m: ModuleType) -> None:
+    x = tensor([[3.0, 1.0, 0.0, 9.0], [2.0, 2.0, 2.0, 2.0], [0.0, 5.0, 0.0, 0.0]])
+    mask = tensor([[1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]])
+    close(m.gini(x, mask), [0.5, 0, 0.75])
+    close(m.top_share(x, mask, 0.5), [3.5 / 4, 0.5, 1])
+    close(m.top_share(tensor([[1.0] * 20]), torch.ones(1, 20)), [0.1])
+    positive = tensor([[True, False, True, True], [True, False, False, True], [False, True, True, False]])
+    close(m.auroc(x, positive, mask), [0.5, 0.5, 3 / 4])
+    close(m.precision_at_k(x, positive, mask), [0.5, 0.5, (1 + 1 / 3) / 2])
+    for statistic in (m.gini, m.top_share):
+        assert statistic(torch.zeros(1, 3), torch.ones(1, 3)).isnan().all()
+    for statistic in (m.auroc, m.precision_at_k):
+        assert statistic(x, torch.zeros_like(positive), mask).isnan().all()
+    assert m.auroc(x, torch.ones_like(positive), mask).isnan().all()
+    for fraction in (0.0, 1.1, NAN):
+        with pytest.raises(ValueError, match="fraction"):
+            m.top_share(x, mask, fraction)
+    decisive, false = tensor([[True, True, False, False]] * 3), tensor([[True, False, True, False]] * 3)
+    decides = m.deciding_tokens(tensor([0.5, -0.5, 0.0]), decisive, false)
+    assert decides.tolist() == [[False, True, False, False], [True, False, True, False], [False] * 4]
+
+
 EDITS = {
+    "functional/credit": [
+        ("2 * ranks - count - 1", "2 * ranks - count"),
+        ("2 * ranks - count - 1", "ranks - count - 1"),
+        ("device=kept.device) - padding", "device=kept.device)"),
+        ("(count.squeeze(1) * ordered.sum(dim=1))", "(kept.shape[1] * ordered.sum(dim=1))"),
+        ("masked_fill(~kept, -1.0).sort(dim=1).values", "sort(dim=1).values"),
+        ("masked_fill(~kept, -1.0).sort(dim=1, descending=True)", "sort(dim=1, descending=True)"),
+        ("descending=True).values.clamp(min=0)", "descending=True).values"),
+        ("fraction: float = 0.1", "fraction: float = 0.2"),
+        ("fraction * kept.sum(dim=1, keepdim=True", "fraction * torch.ones_like(kept).sum(dim=1, keepdim=True"),
+        ("(tokens - before).clamp(0, 1)", "(tokens > before).double()"),
+        ("if not 0 < fraction <= 1", "if fraction > 1"),
+        ("found = kept & positive", "found = positive"),
+        ("masked_fill(~kept, math.inf).sort(dim=1)", "sort(dim=1)"),
+        ("(below + up_to + 1).double() / 2", "(below + 1).double()"),
+        ("(below + up_to + 1).double() / 2", "up_to.double()"),
+        ("positives * (positives + 1) / 2", "positives * (positives - 1) / 2"),
+        ("(kept & ~positive).sum(dim=1)", "(~positive).sum(dim=1)"),
+        ("masked_fill(~kept, -math.inf)", "clone()"),
+        ("(k - 1).clamp(min=0)", "(k - 2).clamp(min=0)"),
+        ("kept & (scores > border), kept & (scores == border)", "scores > border, scores == border"),
+        ("left * share_at", "left.clamp(max=1) * share_at.round()"),
+        ("(above & found).sum(dim=1) + left", "left"),
+        ("decisive & ~false, (column", "decisive, (column"),
+        ("(column < 0) & false", "false"),
+        ("column > 0, decisive", "column < 0, decisive"),
+    ],
     "functional/masking": [
         ("where(mask.bool(), x, x.new_zeros(()))", "x"),
         ("where(mask.bool(), x, x.new_zeros(()))", "x * mask"),

@@ -62,14 +62,11 @@ def hold_to_the_loop(m: ModuleType) -> None:
 
 
 EDITS = [
-    ("advantages > 0", "advantages < 0"),
-    ("(advantages < 0) & false", "false"),
-    ("(advantages < 0) & false", "(advantages < 0) & ~false"),
-    (" & ~false", ""),
-    ('batch.marked("decisive") & ', ""),
+    ("deciding_tokens(batch.advantages,", "deciding_tokens(-batch.advantages,"),
+    ('batch.marked("decisive"), batch.marked("false")', 'batch.marked("false"), batch.marked("decisive")'),
     ("masked_fill(decides, 1.0)", "masked_fill(~decides, 1.0)"),
     ("masked_fill(decides, 1.0)", "masked_fill(decides, 0.0)"),
-    ("advantages * factor", "factor"),
+    ("batch.advantages[:, None] * factor", "factor"),
     ("F.masked_mean(decides.float(), batch.loss_mask)", "decides.float().mean()"),
     ("floor: float = 0.0", "floor: float = 0.1"),
     ("if not 0 <= floor <= 1", "if False"),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rlsd_pl.objectives.parts import Divergence, GeneralizedJSD, TopKRenormalized, TopKTail
+from rlsd_pl.objectives.parts import Divergence, EntryClippedJSD, GeneralizedJSD, TopKRenormalized, TopKTail
 
 PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
 BETAS = [0.0, 0.1, 0.5, 0.9, 1.0]
@@ -164,3 +164,35 @@ def test_a_beta_without_sense_is_refused_when_it_is_set(term: type, beta: float)
 def test_no_tokens_are_refused(term: type):
     with pytest.raises(ValueError, match=r"k is 0.* for example 100"):
         term(0.5, k=0)
+
+
+@PROPERTY
+@given(seeds, betas, st.sampled_from([0.01, 0.05, 0.3]))
+def test_a_cut_by_entry_is_the_sum_of_the_cut_summands(seed: int, beta: float, clip: float):
+    student, teacher = random_logits(seed)
+
+    def formula(s: list[float], t: list[float], row: int) -> float:
+        mixture = [(1 - beta) * x + beta * y for x, y in zip(s, t, strict=True)]
+        summands = [
+            y * math.log(y / x) if beta == 0 else x * math.log(x / y) if beta == 1
+            else beta * y * math.log(y / z) + (1 - beta) * x * math.log(x / z)
+            for x, y, z in zip(s, t, mixture, strict=True)
+        ]  # fmt: skip
+        return sum(min(summand, clip) for summand in summands)
+
+    got = EntryClippedJSD(beta, clip)(student, teacher)
+    torch.testing.assert_close(got, by_rows(student, teacher, formula), rtol=1e-9, atol=1e-12)
+    whole = GeneralizedJSD(beta)(student, teacher)
+    assert (got <= whole + 1e-12).all()
+    torch.testing.assert_close(EntryClippedJSD(beta, math.inf)(student, teacher), whole, rtol=1e-9, atol=1e-12)
+
+
+def test_the_gradient_of_a_cut_is_that_of_the_entries_below_it():
+    student, teacher = random_logits(3)
+    student.requires_grad_()
+    assert torch.autograd.gradcheck(lambda s: EntryClippedJSD(0.0, 0.05)(s, teacher), (student,))
+    low = torch.tensor([[0.0, -9.0]], dtype=torch.float64, requires_grad=True)
+    high = torch.tensor([[-9.0, 0.0]], dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(EntryClippedJSD(0.0, 0.05)(low, high).sum(), low)
+    (whole,) = torch.autograd.grad(GeneralizedJSD(0.0)(low, high).sum(), low)
+    assert gradient.abs().max() < 1e-3 < whole.abs().max()

@@ -123,6 +123,23 @@ def check_divergence(m: ModuleType) -> None:
             close(term, [expected])
             assert not gradient(term, teacher).any()
             assert gradient(term, student).any()
+        middle = [(1 - beta) * x + beta * y for x, y in zip(s, t, strict=True)]
+        forward = [y * math.log(y / z) for y, z in zip(t, s if beta == 0 else middle, strict=True)]
+        reverse = [x * math.log(x / z) for x, z in zip(s, t if beta == 1 else middle, strict=True)]
+        parts = {0: forward, 1: reverse}.get(
+            beta, [beta * f + (1 - beta) * r for f, r in zip(forward, reverse, strict=True)]
+        )
+        clip = 0.1  # there are summands above it for each beta, and below -.1 for two
+        cut = m.EntryClippedJSD(beta, clip)(student, teacher)
+        close(cut, [sum(min(part, clip) for part in parts)])
+        assert not gradient(cut, teacher).any()
+        assert gradient(cut, student).any()
+    assert m.EntryClippedJSD() == m.EntryClippedJSD(0.0, 0.05)
+    for clip in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="clip is"):
+            m.EntryClippedJSD(1.0, clip)
+    with pytest.raises(ValueError, match="beta"):
+        m.EntryClippedJSD(1.1)
     with pytest.raises(ValueError, match="beta"):
         m.GeneralizedJSD(1.1)
     with pytest.raises(ValueError, match="k is 0"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from typing import Any
 
 from rlsd_pl.commands.presets import CONFIGS, available, load
 from rlsd_pl.commands.runs import CONFIG_FILE, History, is_finished, newest_run, read_history
-from rlsd_pl.commands.sweep.grid import RECORD
+from rlsd_pl.commands.sweep.grid import RECORD, REPORTED, RUNS
 
 SEED_FOLDER = re.compile(r"seed-(\d+)")
 
@@ -108,11 +109,24 @@ def sweep_of(folder: Path) -> Path | None:
     return next((parent for parent in folder.absolute().parents if (parent / RECORD).exists()), None)
 
 
+def _use(folder: Path) -> str | None:
+    """What a sweep ran a run for, by its table of runs; ``None`` where there is none."""
+    sweep = sweep_of(folder)
+    path = None if sweep is None else sweep / RUNS
+    if sweep is None or path is None or not path.exists():
+        return None
+    with path.open(newline="") as file:
+        uses = {row["folder"]: row["use"] for row in csv.DictReader(file)}
+    return uses.get(folder.absolute().relative_to(sweep).as_posix())
+
+
 def sweep_name(folder: Path) -> str | None:
     """The place of ``.../NAME/seed-N`` below its sweep, ``None`` for a folder that is no run of a sweep."""
     if not SEED_FOLDER.fullmatch(folder.name):
         return None
     above, sweep = folder.absolute().parent, sweep_of(folder)
+    if sweep is not None and _use(folder) == REPORTED:  # an objective at its own best setting goes by its name alone
+        return above.relative_to(sweep).parts[0]
     return above.name if sweep in (None, above) else " ".join(above.relative_to(sweep).parts)
 
 
@@ -147,7 +161,8 @@ def find(places: Sequence[str]) -> list[Run]:
             raise ValueError(
                 f"Got {place}, which is no folder. Expected run folders, or folders that hold some, such as a sweep's."
             )
-        found = sorted(_below(folder))
+        # Runs that settings were chosen on are left out, unless they are asked for by themselves.
+        found = sorted(run for run in _below(folder) if run == folder or _use(run) in (None, REPORTED))
         if not found:
             raise ValueError(
                 f"{folder} holds no run. Expected a folder that a run has written ({CONFIG_FILE} is in it), or one "

@@ -1,4 +1,4 @@
-"""``rlsd-pl sweep``: parse, check before anything starts, run, tabulate."""
+"""``rlsd-pl sweep``: parse, check before anything starts, choose settings, run, tabulate."""
 
 from __future__ import annotations
 
@@ -9,24 +9,21 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from rich.console import Console
 
 from rlsd_pl.commands.help import fail
 from rlsd_pl.commands.presets import expand
-from rlsd_pl.commands.runs import LOG_FILE
-from rlsd_pl.commands.sweep.grid import Grid, objective_name
+from rlsd_pl.commands.sweep import cluster, selection
+from rlsd_pl.commands.sweep.axes import Setting, label, take_axes
+from rlsd_pl.commands.sweep.grid import Grid
+from rlsd_pl.commands.sweep.launch import FIT, Launcher, LocalLauncher, fit_arguments
 from rlsd_pl.commands.sweep.live import watch
-from rlsd_pl.commands.sweep.processes import FIT, Processes, State, fit_arguments
-
-if TYPE_CHECKING:
-    from rlsd_pl.commands.sweep.results import FinishedRun
+from rlsd_pl.commands.sweep.processes import Processes, State
+from rlsd_pl.commands.sweep.report import compare, report_failures
 
 T = TypeVar("T")
-
-LOG_TAIL = 15
-"""Lines of a failed run's log that are shown."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -40,29 +37,61 @@ def main(argv: Sequence[str]) -> int:
 
 
 def sweep(argv: Sequence[str], program: Sequence[str] = FIT) -> int:
-    """Run a grid of ``program`` and compare its objectives.
+    """Run a grid of ``program`` and compare its objectives, each at its own best setting.
 
     Returns:
-        The exit status: 0 if all runs have finished, 1 if some failed, 130 if it was interrupted.
+        The exit status: 0 if all reported runs have finished, 1 if some failed or an objective has no setting that
+        finished, 130 if it was interrupted.
     """
     options, flags = _parser().parse_known_args(argv)
     grid_folder = options.sweep_dir or Path("sweeps") / time.strftime("%Y-%m-%d_%H-%M-%S")
     console = Console(highlight=False)
     try:
-        grid = Grid(grid_folder, options.objectives, options.seeds, flags)
+        parameters, flags = cluster.take_parameters(flags)
+        axes, flags = take_axes(flags, ranges=options.optuna is not None)
+        grid = Grid(grid_folder, options.objectives, options.seeds, flags, axes, options.select_seeds)
+        _check_tuning(grid, options)
+        cluster.check(options.cluster, parameters)
         check_flags(grid, program)
         grid.claim()
-        processes = Processes(grid.runs, flags, options.jobs, program)
-        console.print(f"{len(grid.runs)} runs, {len(processes.having(State.DONE))} of them finished; {grid.folder}")
+        processes = Processes([], _launcher(options, grid, parameters, program), options.jobs)
+        notes: list[str] = []
+        chosen: dict[str, Setting] = dict.fromkeys(grid.objectives, ())
+        if grid.axes:
+            chosen, notes = _select(grid, processes, options, console)
+        reported = grid.reported(chosen)
+        processes.add(reported)
+        done = sum(processes.states[run] is State.DONE for run in reported)
+        console.print(f"{len(reported)} runs, {done} of them finished; {grid.folder}")
         watch(processes, console)
     except (ValueError, OSError) as error:
         fail(str(error))
     except KeyboardInterrupt:
         console.print(f"Stopped. The same command with --sweep_dir {grid_folder} goes on.")
         return 130
-    _report_failures(processes, console)
-    _compare(grid, processes, options.at, console)
-    return 1 if processes.having(State.FAILED) else 0
+    report_failures(processes, console)
+    compare(grid, processes, reported, options.at, notes, console)
+    finished = all(processes.states[run] is State.DONE for run in reported)
+    return 0 if finished and len(chosen) == len(grid.objectives) else 1
+
+
+def _select(
+    grid: Grid, processes: Processes, options: argparse.Namespace, console: Console
+) -> tuple[dict[str, Setting], list[str]]:
+    """Run settings on the seeds that they are chosen on; each objective's own best, and notes on it."""
+    if options.optuna is None:
+        processes.add(grid.candidates())
+        console.print(f"{len(processes.states)} runs to choose settings on; {grid.folder}")
+        watch(processes, console)
+    else:
+        from rlsd_pl.commands.sweep.tuning import Tuner
+
+        console.print(f"{options.optuna} trials of each objective to choose settings on; {grid.folder}")
+        watch(processes, console, Tuner(grid, options.optuna, options.select_by).plan)
+    found = selection.candidates(grid, processes, options.select_by)
+    chosen = selection.choose(found, options.select_by)
+    selection.write_selection(found, chosen, grid.folder / selection.FILE)
+    return chosen, selection.notes(grid, found, chosen, options.select_by)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +101,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=_positive, default=1)
     parser.add_argument("--at", type=_list_of(_positive), default=[])
     parser.add_argument("--sweep_dir", type=Path)
+    parser.add_argument("--select_seeds", type=_list_of(int), default=[])
+    parser.add_argument("--select_by", default="val/sampled_accuracy")
+    parser.add_argument("--optuna", type=_positive)
+    parser.add_argument("--cluster", choices=cluster.CLUSTERS)
     return parser
 
 
@@ -91,14 +124,35 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _check_tuning(grid: Grid, options: argparse.Namespace) -> None:
+    if options.optuna is None:
+        return
+    if not grid.axes:
+        raise ValueError(
+            f"Got --optuna {options.optuna} and nothing to tune; expected --grid.FLAG with values (1e-4,2e-4) or a "
+            "range (1e-5:1e-3:log)."
+        )
+    try:
+        import optuna  # noqa: F401
+    except ImportError:
+        raise ValueError("--optuna needs Optuna: pip install 'rlsd_pl[optuna]'.") from None
+
+
+def _launcher(options: argparse.Namespace, grid: Grid, parameters: dict[str, Any], program: Sequence[str]) -> Launcher:
+    if options.cluster is None:
+        return LocalLauncher(grid.flags, options.jobs, program)
+    executor = cluster.make_executor(options.cluster, grid.folder / cluster.FOLDER, parameters)
+    return cluster.ClusterLauncher(executor, grid.flags, program)
+
+
 def check_flags(grid: Grid, program: Sequence[str] = FIT) -> None:
     """Let ``program`` parse each objective's flags without training, all at once.
 
     Raises:
         ValueError: with the first complaint.
     """
-    firsts = {run.objective: run for run in reversed(grid.runs)}.values()
-    for run in firsts:
+    probes = grid.probes()
+    for run in probes:
         expand(fit_arguments(run, grid.flags))  # a misspelt preset needs no process to be found
 
     def complaint(arguments: list[str]) -> str:
@@ -107,64 +161,7 @@ def check_flags(grid: Grid, program: Sequence[str] = FIT) -> None:
         return child.stderr.strip() if child.returncode else ""
 
     with ThreadPoolExecutor() as pool:
-        for run, text in zip(firsts, pool.map(complaint, [fit_arguments(r, grid.flags) for r in firsts]), strict=True):
+        for run, text in zip(probes, pool.map(complaint, [fit_arguments(r, grid.flags) for r in probes]), strict=True):
             if text:
-                raise ValueError(f"fit does not accept these flags for {run.objective}.\n{text}")
-
-
-def _report_failures(processes: Processes, console: Console) -> None:
-    for run in processes.having(State.FAILED):
-        log = run.folder / LOG_FILE
-        code = processes.exit_codes[run]
-        tail = log.read_text(errors="replace").splitlines()[-LOG_TAIL:]
-        cause = "left before its last iteration" if code == 0 else f"exit status {code}"
-        console.print(f"\n[bold red]{objective_name(run.objective)} seed {run.seed} failed[/]: {cause}; end of {log}:")
-        console.print("\n".join(f"  {line}" for line in tail), markup=False, soft_wrap=True)
-
-
-def _compare(grid: Grid, processes: Processes, at: Sequence[int], console: Console) -> None:
-    from rlsd_pl.commands.plots import plot_comparison
-    from rlsd_pl.commands.sweep.results import FinishedRun, changes, figures, table, write_csv, write_markdown
-
-    finished = {
-        objective_name(objective): [
-            FinishedRun.read(run.folder, run.seed) for run in processes.having(State.DONE) if run.objective == objective
-        ]
-        for objective in grid.objectives
-    }
-    finished = {name: runs for name, runs in finished.items() if runs}
-    if not finished:
-        return
-    found = figures(finished, at)
-    notes = _notes(grid, finished)
-    console.print("", table(found, finished), "\n".join(["", *notes]), soft_wrap=True)
-    if (paired := changes(found, finished)) is not None:
-        console.print("", paired, soft_wrap=True)
-    write_csv(found, grid.folder / "results.csv")
-    write_markdown(found, finished, notes, grid.folder / "results.md")
-    plot_comparison(
-        {name: [run.history for run in runs] for name, runs in finished.items()}, grid.folder / "learning_curves.png"
-    )
-    console.print(
-        f"results.md, results.csv and learning_curves.png are in {grid.folder}; a page with everything: "
-        f"rlsd-pl report {grid.folder}",
-        soft_wrap=True,
-    )
-
-
-def _notes(grid: Grid, finished: dict[str, list[FinishedRun]]) -> list[str]:
-    lengths = sorted({run.iterations for runs in finished.values() for run in runs})
-    notes = [
-        f"Mean over seeds ± half-width of its 95 % t-interval, after iteration {', '.join(map(str, lengths))}.",
-        f"Flags of fit: {' '.join(grid.flags) or '(none)'}.",
-    ]
-    if any("val/length" not in _evaluated_at_end(run) for runs in finished.values() for run in runs):
-        notes.append(
-            "Blank: no evaluation after the last iteration; let --trainer.check_val_every_n_epoch divide "
-            "--trainer.max_epochs."
-        )
-    return notes
-
-
-def _evaluated_at_end(run: FinishedRun) -> set[str]:
-    return {key for key, series in run.history.items() if run.iterations in series}
+                varied = f" with {label(run.setting)}" if run.setting else ""
+                raise ValueError(f"fit does not accept these flags for {run.objective}{varied}.\n{text}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from rlsd_pl.commands.runs import finished_iterations, planned_iterations, read_history
+from rlsd_pl.commands.sweep.axes import label
 from rlsd_pl.commands.sweep.grid import Run, objective_name
 from rlsd_pl.commands.sweep.processes import Processes, State
 
-COLOURS = {State.WAITING: "dim", State.RUNNING: "cyan", State.DONE: "green", State.FAILED: "bold red"}
+COLOURS = {
+    State.WAITING: "dim",
+    State.RUNNING: "cyan",
+    State.DONE: "green",
+    State.FAILED: "bold red",
+    State.PRUNED: "yellow",
+}
 
 SHOWN = {"reward": "rollout/reward", "greedy": "val/greedy_accuracy", "sampled": "val/sampled_accuracy"}
 """Column heads and the series whose newest value stands under them."""
@@ -25,15 +33,19 @@ SHOWN = {"reward": "rollout/reward", "greedy": "val/greedy_accuracy", "sampled":
 POLL_SECONDS = 1.0
 
 
-def watch(processes: Processes, console: Console) -> None:
-    """Run all to their end and show how they do; whatever happens, no process is left behind."""
+def watch(processes: Processes, console: Console, plan: Callable[[Processes], bool] = lambda processes: False) -> None:
+    """Run all to their end and show how they do; whatever happens, no process is left behind.
+
+    Args:
+        plan: called between polls, to add and prune runs; returns whether there may be more to come.
+    """
     view = View(processes)
     # Noted and acted on between polls: an exception raised from a handler can be lost in whatever it interrupts.
     received: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     try:
         with Live(view.table(), console=console, auto_refresh=False) as live:
-            while processes.left and not received:
+            while (plan(processes) or processes.left) and not received:
                 processes.advance()
                 live.update(view.table(), refresh=console.is_terminal)
                 time.sleep(POLL_SECONDS)
@@ -71,15 +83,15 @@ class View:
 
     def table(self) -> Table:
         """As things stand."""
-        table = Table("objective", "seed", "state", "iteration", "", *SHOWN, box=None)
+        varied = ["setting"] if any(run.setting for run in self.processes.states) else []
+        table = Table("objective", *varied, "seed", "state", "iteration", "", *SHOWN, box=None)
         for run, state in self.processes.states.items():
             progress = self._progress(run, state)
             count = f"{progress.finished} of {progress.planned}" if progress.planned else ""
             bar = ProgressBar(progress.planned or 1, progress.finished, width=20)
             newest = [f"{progress.newest[head]:.3f}" if head in progress.newest else "" for head in SHOWN]
-            table.add_row(
-                objective_name(run.objective), str(run.seed), f"[{COLOURS[state]}]{state}[/]", count, bar, *newest
-            )
+            head = [objective_name(run.objective), *([label(run.setting)] if varied else []), str(run.seed)]
+            table.add_row(*head, f"[{COLOURS[state]}]{state}[/]", count, bar, *newest)
         return table
 
     def _progress(self, run: Run, state: State) -> Progress:

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.table import Table
 
 from rlsd_pl.commands.runs import History, planned_iterations, read_history
+from rlsd_pl.commands.sweep.costs import COSTS, costs
 from rlsd_pl.comparison import Comparison, compare
 
 FINAL = {
@@ -73,7 +74,8 @@ def shown(mean: float, half_width: float, sign: str = "") -> str:
     """``mean ± half_width``, either left out where it is NaN."""
     if math.isnan(mean):
         return ""
-    return f"{mean:{sign}.3f}" if math.isnan(half_width) else f"{mean:{sign}.3f} ± {half_width:.3f}"
+    form = ",.0f" if abs(mean) >= 1000 else ".3f"
+    return f"{mean:{sign}{form}}" if math.isnan(half_width) else f"{mean:{sign}{form}} ± {half_width:{form}}"
 
 
 def final_metrics(logged: set[str]) -> dict[str, str]:
@@ -84,13 +86,16 @@ def final_metrics(logged: set[str]) -> dict[str, str]:
 
 
 def figures(finished: Finished, at: Sequence[int]) -> list[Figure]:
-    """All metrics of all objectives; a metric that no run has is left out."""
+    """All metrics of all objectives, and what they have cost; a metric that no run has is left out."""
     logged = {key for runs in finished.values() for run in runs for key in run.history}
     found = [
         figure
         for metric, key in final_metrics(logged).items()
         for figure in _figures(metric, finished, lambda run, key=key: run.at(key))
     ]
+    for name in COSTS:
+        if any(name in costs(run.history) for runs in finished.values() for run in runs):
+            found += _figures(name, finished, lambda run, name=name: costs(run.history).get(name))
     for iteration in at:
         metric = f"sampled accuracy at {iteration}"
         found += _figures(metric, finished, lambda run, iteration=iteration: run.at(AT, iteration))

@@ -10,7 +10,7 @@ from rlsd_pl.objectives.parts.advantage import (
     GroupNormalized,
     LeaveOneOut,
 )
-from rlsd_pl.objectives.parts.divergence import Divergence, GeneralizedJSD, TopKRenormalized, TopKTail
+from rlsd_pl.objectives.parts.divergence import Divergence, EntryClippedJSD, GeneralizedJSD, TopKRenormalized, TopKTail
 from rlsd_pl.objectives.parts.importance import ImportanceCorrection, TruncatedImportance
 from rlsd_pl.objectives.parts.placement import EvidencePlacement, Permuted, Shifted
 from rlsd_pl.objectives.parts.reduction import Reduction, SequenceMean, SequenceSum, TokenMean
@@ -41,6 +41,7 @@ __all__ = [
     "CosineDecay",
     "Divergence",
     "DualClip",
+    "EntryClippedJSD",
     "EvidenceGate",
     "EvidencePlacement",
     "EvidenceWeighting",

@@ -118,6 +118,49 @@ class TopKRenormalized(GeneralizedJSD):
         return super().__call__(student_logits.gather(-1, indices), teacher_logits.gather(-1, indices))
 
 
+@dataclass(frozen=True)
+class EntryClippedJSD(GeneralizedJSD):
+    """``sum_v min(d_v, clip)``, d_v the summands of the generalised JSD: what each vocabulary entry adds, cut above.
+
+    No entry of the vocabulary can add more than ``clip``, and one that would has no gradient; without the cut, a few
+    tokens of style hold most of a divergence. Summands can be negative, and so can this sum.
+    Source: the clip of the official OPSD code (``jsd_token_clip``), which its runs set to .05 with beta = 0; it stands
+    before the sum over the vocabulary. arXiv:2601.18734 calls it per-token pointwise KL clipping.
+
+    Attributes:
+        beta: in [0, 1]; 0, the forward KL(T||S), in those runs.
+        clip: largest summand, in nats; above 0. Infinity is :class:`GeneralizedJSD`.
+
+    Raises:
+        ValueError: outside these ranges.
+
+    >>> student, teacher = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.25, 0.75]]).log()
+    >>> EntryClippedJSD(clip=0.2)(student, teacher)  # of .25 log .5 = -.1733 and .75 log 1.5 = .3041
+    tensor([0.0267])
+    """
+
+    beta: float = 0.0
+    clip: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.clip > 0:
+            raise ValueError(f"clip is {self.clip}, expected a positive number; set 0.05 for the official code's")
+
+    def __call__(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        student, teacher = student_logits.log_softmax(dim=-1), teacher_logits.detach().log_softmax(dim=-1)
+        return self._entries(student, teacher).clamp(max=self.clip).sum(dim=-1)
+
+    def _entries(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """The summands [N, V], from log-probs [N, V]."""
+        if self.beta == 0:
+            return teacher.exp() * (teacher - student)
+        if self.beta == 1:
+            return student.exp() * (student - teacher)
+        mixture = torch.logaddexp(student + math.log1p(-self.beta), teacher + math.log(self.beta))
+        return self.beta * teacher.exp() * (teacher - mixture) + (1 - self.beta) * student.exp() * (student - mixture)
+
+
 def _topk_indices(logits: Tensor, k: int) -> Tensor:
     """Indices int64 [N, min(k, V)] of the likeliest tokens of logits [N, V]."""
     return logits.detach().topk(min(k, logits.shape[-1]), dim=-1, sorted=False).indices

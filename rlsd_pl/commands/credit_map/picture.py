@@ -1,10 +1,12 @@
-"""A picture of how credit spreads over the tokens of completions."""
+"""The credit map as a PNG."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from rlsd_pl.commands.credit_map.text import clean
 
 COLUMNS = 76
 """Characters per line; longer completions are broken between tokens."""
@@ -59,11 +61,6 @@ def _scale(norm: Any) -> Any:
 
     colours = [axes_colour(i / 20) for i in range(21)]
     return ScalarMappable(norm, LinearSegmentedColormap.from_list("credit", colours))
-
-
-def clean(token: str, line_end: str = "\n") -> str:
-    """A token as text: byte-level tokenizers write a space as U+0120 and a line's end as U+010A, others U+2581."""
-    return token.replace("\u0120", " ").replace("\u010a", line_end).replace("\u2581", " ")
 
 
 def _tokens(record: Mapping[str, Any]) -> list[tuple[str, float]]:
