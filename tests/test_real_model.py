@@ -230,7 +230,7 @@ def test_the_page_is_filled_from_the_folders(study, tmp_path):
     for _ in range(2):  # a second time replaces what stands there
         real_model.main(["--root", str(study), "--page", str(page), "--samples", "1"])
     text = page.read_text()
-    assert text.count("| policy | held out, greedy | held-out template, greedy |") == 1
+    assert text.count("| policy | trained templates, greedy | unseen template, greedy |") == 1
     assert "| rlsd-0 |  | 0.000 [0.00, 0.66] |" in text  # Wilson, 0 of 2
     first = rows(study / "problems" / "val.jsonl")[0]
     assert f"*{first['problem']}* ({first['answer']})" in text

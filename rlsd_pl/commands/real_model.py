@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 PANELS = {
     "rollout/reward": "reward of rollouts",
     "val/greedy_accuracy": "greedy accuracy, held out",
-    "val/sampled_accuracy": "accuracy of a sample, held out",
+    "val/sampled_accuracy": "sampled accuracy, held out",
     "train/entropy": "entropy (nats)",
     "rollout/length": "completion length (tokens)",
-    "leakage/teacher_kl": "KL to the teacher (nats per token)",
+    "leakage/teacher_kl": "KL to the teacher (nats)",
 }
 
-EVALUATED = {"val": "held out", "shift": "held-out template"}
+EVALUATED = {"val": "trained templates", "shift": "unseen template"}
 """Endings of the evaluations' files, and what they say to people."""
 
 SECONDS = ("perf/rollout_seconds", "perf/update_seconds")
