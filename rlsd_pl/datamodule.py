@@ -28,7 +28,7 @@ from rlsd_pl.rollout.scorer import Scorer
 from rlsd_pl.rollout.verdict_checks import check_span_names
 from rlsd_pl.tasks.base import Split, Task
 from rlsd_pl.trainer_settings import check_trainer
-from rlsd_pl.types import MicroBatch, Problem, RolloutBatch, Sampling, ValidationBatch
+from rlsd_pl.types import MicroBatch, Problem, Rollout, RolloutBatch, Sampling, ValidationBatch
 from rlsd_pl.verifiers.base import Verifier
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,8 @@ class RolloutDataModule(LightningDataModule):
         val_samples: sampled completions per held-out problem, for avg@k and pass@k; 0 skips sampling.
         max_error_share: share of completions that the verifier may fail on before the run stops.
         val_before_training: whether the initial policy is evaluated, as iteration 0.
+        shifted: a task of the same kind whose held-out problems are not like those that are learnt from: longer, of
+            other operators, from another table. Leakage detection looks at these too; the same verifier judges them.
         verify_timeout_seconds: of one call of the verifier, ``verify`` or ``check``; several warnings, and past it the
             run stops and names the verifier.
         max_skipped_share: share of unusable rows in the data above which the run does not start.
@@ -126,6 +128,7 @@ class RolloutDataModule(LightningDataModule):
         verify_timeout_seconds: float = 600.0,
         micro_batch_tokens: int | None = None,
         val_before_training: bool = True,
+        shifted: Task | None = None,
     ) -> None:
         super().__init__()
         for name, value, least in [
@@ -165,6 +168,7 @@ class RolloutDataModule(LightningDataModule):
         self.max_error_share, self.max_skipped_share = max_error_share, max_skipped_share
         self.max_resampling_rounds, self.verify_timeout_seconds = max_resampling_rounds, verify_timeout_seconds
         self.seed = seed
+        self.shifted, self.shifted_usable = shifted, list[int]()
         self.usable: dict[Split, list[int] | None] = {}
         self.on_progress: OnProgress = ignore_progress
         self.latest: RolloutSet | None = None
@@ -181,20 +185,26 @@ class RolloutDataModule(LightningDataModule):
             if not self.val_before_training:
                 self._trainer.num_sanity_val_steps = 0
             self._warn_of_truncated_sampling()
-        checks = ProblemCheck(
-            self.task,
-            self.verifier,
-            self._learner,
-            self.prompt_limits,
-            self.max_skipped_share,
-            self.verify_timeout_seconds,
-        )
+        checks = self._checks(self.task)
         if stage == "fit" and self.task.size("train") != 0:
             checks.try_wordings()
         checks.check_examples()
         for split in ("train", "val") if stage == "fit" else ("val",):
             if split not in self.usable:
                 self.usable[split] = checks.usable(split)
+        if stage == "fit" and self.shifted is not None and not self.shifted_usable:
+            usable = self._checks(self.shifted).usable("val")
+            self.shifted_usable = list(range(self.val_problems)) if usable is None else usable
+
+    def _checks(self, task: Task) -> ProblemCheck:
+        return ProblemCheck(
+            task,
+            self.verifier,
+            self._learner,
+            self.prompt_limits,
+            self.max_skipped_share,
+            self.verify_timeout_seconds,
+        )
 
     def _check_trainer(self) -> None:
         trainer = self._trainer
@@ -350,11 +360,15 @@ class RolloutDataModule(LightningDataModule):
         """This process's share of the held-out problems, completed when the loader is iterated."""
         usable, count = self.usable["val"], self.held_out
         problems = [self.task.problem("val", i if usable is None else usable[i]) for i in range(count)]
+        return DataLoader(HeldOutDataset(self, *self._share(problems)), batch_size=None)
+
+    def _share(self, problems: Sequence[Problem]) -> tuple[list[Problem], int]:
+        """This process's problems, and how many of them count."""
         rank, world = self._trainer.global_rank, self._trainer.world_size
-        own = problems[rank::world]
+        own = list(problems[rank::world])
         # Sharded, generating is collective: every process completes the same number, and drops what is too many.
-        padding = problems[: -(-count // world) - len(own)]
-        return DataLoader(HeldOutDataset(self, [*own, *padding], counted=len(own)), batch_size=None)
+        padding = problems[: -(-len(problems) // world) - len(own)]
+        return [*own, *padding], len(own)
 
     def complete(self, problems: Sequence[Problem], counted: int) -> ValidationBatch:
         """Greedy and sampled completions of held-out problems, verified; of the first ``counted`` ones.
@@ -371,6 +385,19 @@ class RolloutDataModule(LightningDataModule):
         sampling = replace(self.sampling, completions=self.val_samples)
         sampled = sampler.sample(problems, sampling, seed, "evaluation").groups[:counted]
         return ValidationBatch([group[0] for group in answers], sampled)
+
+    def complete_shifted(self, count: int) -> list[list[Rollout]]:
+        """One verified sample of each of the first ``count`` shifted problems, of which this process has its share.
+
+        As with :meth:`complete`, the draws are the same each time. Nothing without shifted problems.
+        """
+        if self.shifted is None:
+            return []
+        self._tell_engine()
+        problems, counted = self._share([self.shifted.problem("val", i) for i in self.shifted_usable[:count]])
+        seed = derive_seed(self.seed, "shifted", self._trainer.global_rank)
+        sampling = replace(self.sampling, completions=1)
+        return self.collector.sampler.sample(problems, sampling, seed, "shifted problems").groups[:counted]
 
     def _tell_engine(self) -> None:
         """The engine is bound before its first completion, and told of each change of the weights."""

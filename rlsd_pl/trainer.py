@@ -24,8 +24,8 @@ LOOP: dict[str, Any] = {
 """Trainer settings of a rollout loop: an epoch is an iteration with a rollout of its own, each process collects its
 share, and the first evaluation is that of the initial policy."""
 
-SHOWN = ("ConsoleReport", "LeakageDetection")
-"""Callbacks of every run."""
+SHOWN = ("ConsoleReport",)
+"""Callbacks of every run, beside leakage detection, which the command line sets by ``--leakage``."""
 
 WRITTEN = ("RolloutLog", "SampleTable", "LearningCurve", "CreditMap", "HuggingFaceExport")
 """Callbacks that write into the run's folder."""
@@ -56,7 +56,7 @@ def rollout_trainer(run_dir: str | Path | None = None, max_iterations: int = 200
 
 def default_callbacks(writing: bool = True) -> list[Callback]:
     """New instances of the callbacks of a run."""
-    return [getattr(callbacks, name)() for name in (*SHOWN, *(WRITTEN if writing else ()))]
+    return [getattr(callbacks, name)() for name in ("LeakageDetection", *SHOWN, *(WRITTEN if writing else ()))]
 
 
 def with_required(given: Sequence[Callback], run_dir: Path | None, checkpoints: bool | None = True) -> list[Callback]:

@@ -24,7 +24,7 @@ from lightning.pytorch.cli import (
 )
 from lightning.pytorch.loggers import Logger
 
-from rlsd_pl.callbacks import HuggingFaceExport, SignalWatch
+from rlsd_pl.callbacks import HuggingFaceExport, LeakageDetection, SignalWatch
 from rlsd_pl.commands.lifecycle import RunStart, finish, hold_data, how_to_go_on, reported
 from rlsd_pl.commands.memory import release_memory, with_smaller_batches
 from rlsd_pl.commands.parser import MODE, Parser, give_up, mistakes_told
@@ -63,9 +63,10 @@ LINKS = {
     "verifier": ("data.verifier", Verifier),
     "engine": ("data.engine", Engine),
     "contrast": ("model.contrast", Context),
+    "shifted": ("data.shifted", Task),
 }
 
-OPTIONAL = {"contrast"}
+OPTIONAL = {"contrast", "shifted"}
 
 
 class SaveResolvedConfig(SaveConfigCallback):
@@ -114,10 +115,12 @@ class PartsCLI(LightningCLI):
             parser.add_argument(f"--{key}", type=kind)
             parser.link_arguments(key, f"model.{key}")
         parser.add_subclass_arguments(RunLogger, "logger")
+        parser.add_subclass_arguments(LeakageDetection, "leakage", required=False)
         callbacks = [{"class_path": f"rlsd_pl.callbacks.{name}"} for name in (*SHOWN, *WRITTEN)]
-        # A run of an earlier version has no logger in its configuration.
+        # A run of an earlier version has neither in its configuration.
         logger = {"class_path": "rlsd_pl.loggers.TensorBoard"}
-        parser.set_defaults({"trainer.callbacks": callbacks, "logger": logger})
+        leakage = {"class_path": "rlsd_pl.callbacks.LeakageDetection"}
+        parser.set_defaults({"trainer.callbacks": callbacks, "logger": logger, "leakage": leakage})
         parser.link_arguments("seed_everything", "data.seed")
         parser.add_argument("--export.adapter", type=bool, default=False, help="also write LoRA unmerged, as adapter/")
         parser.add_argument("--num_threads", type=OptionalCount, help="CPU threads; one is best for tiny models")
@@ -168,7 +171,8 @@ class FitCLI(PartsCLI):
                 settings["check_val_every_n_epoch"],
             )
         self._set_export(settings.get("callbacks") or [])
-        settings["callbacks"] = with_required([*self._guards(), *(settings.get("callbacks") or [])], root)
+        given = [*self._leakage(settings.get("callbacks") or []), *(settings.get("callbacks") or [])]
+        settings["callbacks"] = with_required([*self._guards(), *given], root)
         made = self.config_init["logger"].make(root, self.run.iteration, yaml.safe_load(self.resolved))
         loggers = [*made, *extra] or False
         return super().instantiate_trainer(default_root_dir=root, logger=loggers, **kwargs)
@@ -185,6 +189,12 @@ class FitCLI(PartsCLI):
             )
         for callback in exports:
             callback.adapter = True
+
+    def _leakage(self, callbacks: Sequence[Callback]) -> list[Callback]:
+        """What ``--leakage`` says, unless a run of an earlier version has it among its callbacks."""
+        watch = self.config_init["leakage"]
+        present = any(isinstance(callback, LeakageDetection) for callback in callbacks)
+        return [] if watch is None or present else [watch]
 
     def _guards(self) -> list[Callback]:
         """What makes a run stop well, save whole iterations, and go on as what it was."""

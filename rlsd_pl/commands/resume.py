@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 FREE = (
     "trainer",
     "logger",
+    "leakage",
     "export",
     "num_threads",
     "engine.init_args.batch_size",

@@ -52,6 +52,10 @@ class LabVerifier(Verifier):
     metric_names = ("hollow", "false_steps")
     span_names = ("decisive", "false", "filler")
 
+    @property
+    def answer_lead(self) -> str:
+        return "#"
+
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         return [self._verify_one(text, problem) for text, problem in zip(texts, problems, strict=True)]
 

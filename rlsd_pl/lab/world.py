@@ -74,17 +74,21 @@ class ChainWorld:
         operands: digits in one expression, at least 2.
         misconceptions: how many of the 300 facts the demonstrator holds wrong, 0..300.
         seed: selects which facts these are and their wrong results. The shipped base knows the world of the defaults.
+        operators: drawn from uniformly; one that stands there twice comes up twice as often. The facts stay the same.
     """
 
     operands: int = 8
     misconceptions: int = 36
     seed: int = 50
+    operators: str = OPERATORS
 
     def __post_init__(self) -> None:
         if self.operands < 2:
             raise ValueError(f"got operands={self.operands}, expected at least 2")
         if not 0 <= self.misconceptions <= len(FACTS):
             raise ValueError(f"got misconceptions={self.misconceptions}, expected 0..{len(FACTS)}")
+        if not self.operators or set(self.operators) - set(OPERATORS):
+            raise ValueError(f"got operators={self.operators!r}, expected one or more of {OPERATORS}")
 
     @cached_property
     def wrong_results(self) -> Mapping[str, int]:
@@ -95,7 +99,7 @@ class ChainWorld:
 
     def sample_expression(self, rng: random.Random) -> str:
         """A chain with digits and operators drawn uniformly."""
-        steps = (rng.choice(OPERATORS) + rng.choice(DIGITS) for _ in range(self.operands - 1))
+        steps = (rng.choice(self.operators) + rng.choice(DIGITS) for _ in range(self.operands - 1))
         return rng.choice(DIGITS) + "".join(steps)
 
 

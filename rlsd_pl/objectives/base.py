@@ -66,6 +66,11 @@ class Objective(ABC):
         entropy_bonus: factor of the entropy (nats) that is added to what is maximised.
         reference_kl: penalty on the distance from the initial policy; off by default.
         importance: correction for an engine whose log-probs are not the trainer's; off by default.
+
+    Attributes:
+        distillation_scale: factor on the weight of all that a teacher says: on the strength of evidence, on a
+            divergence, on evidence that is itself the advantage. A method with a teacher multiplies by it; 1 changes
+            no bit. Leakage detection lowers it (``--leakage.on_leak Scale``).
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class Objective(ABC):
         self.entropy_bonus = entropy_bonus
         self.reference_kl = reference_kl
         self.importance = importance
+        self.distillation_scale = 1.0
 
     @property
     def needs(self) -> Needs:

@@ -29,7 +29,7 @@ class EvidenceGated(EvidenceObjective):
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
         delta = self.placed_evidence(batch, iteration)
-        factors = self.gate(batch.advantages, delta)
+        factors = self.gate(batch.advantages, delta * self.distillation_scale)
         metrics = {"gate": F.masked_mean(factors, batch.loss_mask).item(), **self.span_metrics(batch)}
         traces = {"evidence": delta, "weight": factors}
         return Credit(batch.advantages[:, None] * factors, metrics, traces=traces)

@@ -39,6 +39,6 @@ class GRPOWithOPSD(RLVR):
         return present(batch.distillation, Signal.DISTRIBUTION).has_context
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
-        strength = self.strength(iteration)
+        strength = self.strength(iteration) * self.distillation_scale
         token_advantages = super().credit(batch, iteration).token_advantages
         return Credit(token_advantages, {"strength": strength}, strength * self.distilled(batch).float())

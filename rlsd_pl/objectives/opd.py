@@ -56,6 +56,6 @@ class IWOPD(OPDSampled):
         delta = F.evidence_delta(present(batch.teacher, Signal.TEACHER).logprobs, batch.rollout_logprobs)
         weights = self.weights(delta, batch.completions.mask)
         mean = F.masked_mean(weights, batch.loss_mask).item()
-        plain = super().credit(batch, iteration)
-        traces = {"weight": weights}
-        return replace(plain, token_advantages=weights * delta, metrics={"weight": mean}, traces=traces)
+        plain, traces = super().credit(batch, iteration), {"weight": weights}
+        credit = weights * delta * self.distillation_scale
+        return replace(plain, token_advantages=credit, metrics={"weight": mean}, traces=traces)

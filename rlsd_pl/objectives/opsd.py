@@ -32,7 +32,8 @@ class OPSD(Objective):
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
         has_context = present(batch.distillation, Signal.DISTRIBUTION).has_context
         learnt = batch.loss_mask & has_context[:, None]
-        return Credit(None, distribution_weights=has_context.float(), loss_mask=learnt)
+        scale = self.distillation_scale
+        return Credit(None, distribution_weights=scale * has_context.float(), loss_mask=learnt)
 
 
 class OPSDSampled(Objective):
@@ -49,4 +50,5 @@ class OPSDSampled(Objective):
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
         teacher = present(batch.teacher, Signal.TEACHER)
         learnt = batch.loss_mask & teacher.has_context[:, None]
-        return Credit(F.evidence_delta(teacher.logprobs, batch.rollout_logprobs), loss_mask=learnt)
+        delta = F.evidence_delta(teacher.logprobs, batch.rollout_logprobs)
+        return Credit(self.distillation_scale * delta, loss_mask=learnt)

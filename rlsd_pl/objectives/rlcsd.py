@@ -53,7 +53,7 @@ class RLCSD(Objective):
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
         teacher, contrast = present(batch.teacher, Signal.TEACHER), present(batch.contrast, Signal.CONTRAST)
-        strength = self.strength(iteration)
+        strength = self.strength(iteration) * self.distillation_scale
         evidence = F.contrastive_evidence(teacher.logprobs, contrast.logprobs, contrast.exists)
         contrasted = teacher.has_context & contrast.exists.any(dim=1)
         learnt = batch.loss_mask & contrasted[:, None]

@@ -41,7 +41,8 @@ class RLSD(EvidenceObjective):
         self.weighting = weighting or TwoSided()
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
-        strength, delta = self.strength(iteration), self.placed_evidence(batch, iteration)
+        strength = self.strength(iteration) * self.distillation_scale
+        delta = self.placed_evidence(batch, iteration)
         weights, clipped = self.weighting(batch.advantages, delta, strength, self.epsilon_w)
         clip_fraction = F.masked_mean(clipped.float(), batch.loss_mask).item()
         metrics = {"strength": strength, "clip_fraction": clip_fraction, **self.span_metrics(batch)}

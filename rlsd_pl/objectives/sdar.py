@@ -49,5 +49,5 @@ class SDAR(RLVR):
         teacher = present(batch.teacher, Signal.TEACHER)
         rewarded = super().loss(batch, scores)
         delta = teacher.logprobs.detach() - scores.logprobs
-        distilled = self.coefficient * self.gate(delta) * delta
+        distilled = self.coefficient * self.gate(delta) * delta * self.distillation_scale
         return rewarded._replace(loss=rewarded.loss + distilled.masked_fill(~teacher.has_context[:, None], 0.0))

@@ -90,6 +90,11 @@ class Scorer:
             scored = self._teacher_scores(batch, prompts, has_context).logprobs
         return scored - batch.rollout_logprobs, batch.completions.mask & has_context[:, None]
 
+    def student_logprobs(self, prompts: PaddedTokens, completions: PaddedTokens) -> Tensor:
+        """[B, T] nats: the completions under the policy itself, whoever wrote them."""
+        with self.forward_context():
+            return self._score(self.policy, prompts, completions).logprobs
+
     def _teacher_scores(self, batch: RolloutBatch, prompts: PaddedTokens, has_context: Tensor) -> TeacherScores:
         with self.teacher.scoring(self.policy) as model:
             scored = self._score(model, prompts, batch.completions)

@@ -26,6 +26,11 @@ class Verifier(ABC):
     span_names: tuple[str, ...] = ()
     """Keys that ``Verdict.spans`` may hold: what objectives can ask for as token masks."""
 
+    @property
+    def answer_lead(self) -> str | None:
+        """What stands right before an answer, for example ``\\boxed{``, for whoever forces one; ``None`` if unknown."""
+        return getattr(getattr(self, "rule", None), "lead", None)
+
     @abstractmethod
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         """Judge ``texts[i]`` as a completion of ``problems[i]``; returns one verdict for each, in order."""

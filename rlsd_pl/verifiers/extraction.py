@@ -57,6 +57,8 @@ class ExtractionRule(ABC):
     """Finds the answer in the text that follows the reasoning."""
 
     instruction: str
+    lead: str | None = None
+    """What stands right before an answer, where that is always the same."""
     strict: type[ExtractionRule] | None = None
     """Of a lenient rule: the one whose accuracy is reported beside."""
     end_of_turn: tuple[str, ...] = END_OF_TURN
@@ -105,6 +107,7 @@ class Boxed(ExtractionRule):
     """The last balanced ``\\boxed{...}`` (or ``\\fbox``)."""
 
     instruction = r"Put your final answer within \boxed{}."
+    lead = r"\boxed{"
 
     def find(self, text: str) -> Extracted:
         """One pass, whatever the nesting. A box within a box is no answer."""
@@ -142,6 +145,7 @@ class HashLine(ExtractionRule):
     """The last line that starts with ``####``, as in GSM8K's solutions."""
 
     instruction = "End with one line: #### followed by the final answer."
+    lead = "#### "
     _LABEL = "####"
     _MARK = re.compile(r"^[^\S\n]*####(.*)$", re.MULTILINE)
 
@@ -160,6 +164,7 @@ class AnswerLine(HashLine):
     """The last line that starts with ``Answer:``."""
 
     instruction = "End with one line: Answer: followed by the final answer."
+    lead = "Answer: "
     _LABEL = "Answer:"
     _MARK = re.compile(r"^[^\S\n]*(?:\*\*)?Answer:(.*)$", re.MULTILINE)
 
