@@ -73,9 +73,10 @@ class Scale(Response):
         check_share("leakage.on_leak.factor", factor)
         check_share("leakage.on_leak.least", least)
         self.factor, self.least, self.scale = factor, least, 1.0
+        self._holder: Any = None
 
     def prepare(self, pl_module: LightningModule) -> None:
-        holder = _holder(pl_module)
+        holder: Any = getattr(pl_module, "objective", pl_module)
         needs = getattr(holder, "needs", None)
         deaf = needs is not None and not needs.signals & (Signal.TEACHER | Signal.DISTRIBUTION)
         if deaf or not hasattr(holder, "distillation_scale"):
@@ -84,11 +85,11 @@ class Scale(Response):
                 f"{'asks no teacher' if deaf else 'has no attribute distillation_scale'}; expected an objective with a "
                 "distillation weight. Set --leakage.on_leak to Warn or Stop."
             )
-        holder.distillation_scale = self.scale
+        self._holder = holder
+        self._set(self.scale)
 
     def act(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.scale = max(self.least, self.scale * self.factor)
-        _holder(pl_module).distillation_scale = self.scale
+        self._set(max(self.least, self.scale * self.factor))
         log.warning("The weight of distillation is scaled by %.3g from the next rollout on.", self.scale)
 
     def metrics(self) -> dict[str, float]:
@@ -98,8 +99,10 @@ class Scale(Response):
         return {"scale": self.scale}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.scale = state.get("scale", 1.0)
+        """Lightning restores this before :meth:`prepare`, and after it where weights are sharded."""
+        self._set(state.get("scale", 1.0))
 
-
-def _holder(pl_module: LightningModule) -> Any:
-    return getattr(pl_module, "objective", pl_module)
+    def _set(self, scale: float) -> None:
+        self.scale = scale
+        if self._holder is not None:
+            self._holder.distillation_scale = scale

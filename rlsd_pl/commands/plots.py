@@ -20,6 +20,25 @@ PANELS = {
     "credit": ("credit/clip_fraction", "credit/departure", "credit/strength"),
 }
 
+LEAKAGE_PANELS = {
+    "references to unseen material (share)": ("leakage/phrase_rate", "leakage/shifted_phrase_rate"),
+    "hollow answers (share)": ("leakage/hollow_rate", "leakage/shifted_hollow_rate"),
+    "answer without its reasoning (probability)": (
+        *("leakage/answer_at_once", "leakage/answer_before", "leakage/answer_cut", "leakage/answer_swapped"),
+    ),
+    "overlap with the reference (words)": ("leakage/overlap", "leakage/shifted_overlap"),
+    "confidence (probability)": (
+        *("leakage/confidence", "leakage/confidence_wrong", "leakage/shifted_confidence_wrong"),
+        *("leakage/calibration_error", "leakage/shifted_calibration_error"),
+    ),
+    "gap between policy and teacher (nats per token)": ("leakage/gap", "leakage/teacher_kl"),
+    "format (share)": ("leakage/answer_first", "leakage/several_answers", "leakage/invalid_rate"),
+    "drift since the first evaluation": ("leakage/length_drift", "leakage/entropy_drift"),
+    "alarms and the scale of distillation": ("leakage/alarms", "leakage/scale"),
+    "accuracy": ("val/sampled_accuracy", "leakage/shifted_accuracy"),
+}
+"""One panel for each measure of docs/leakage.md."""
+
 COMPARED = {
     "val/greedy_accuracy": "greedy accuracy, held out",
     "val/sampled_accuracy": "sampled accuracy, held out",
@@ -59,10 +78,26 @@ def styles(count: int) -> list[Style]:
 
 def plot_run(folder: Path) -> Path:
     """Learning curves of one run, as ``learning_curve.png`` in its folder."""
+    return _draw_panels(read_history(folder), PANELS, folder / "learning_curve.png")
+
+
+def plot_leakage(folder: Path) -> Path | None:
+    """What leakage detection measured in one run, as ``leakage.png`` in its folder; ``None`` where it did not.
+
+    A line stands where the first alarm was raised.
+    """
+    history = read_history(folder)
+    if not any(key.startswith("leakage/") for key in history):
+        return None
+    raised = [at for at, alarms in sorted(history.get("leakage/alarms", {}).items()) if alarms > 0]
+    return _draw_panels(history, LEAKAGE_PANELS, folder / "leakage.png", raised[:1])
+
+
+def _draw_panels(history: History, wanted: Mapping[str, Sequence[str]], path: Path, marked: Sequence[int] = ()) -> Path:
+    """Two panels a row, of the series that the run has, with a line at the marked iterations."""
     from matplotlib.figure import Figure
 
-    history = read_history(folder)
-    panels = {title: [k for k in keys if k in history] for title, keys in PANELS.items()}
+    panels = {title: [k for k in keys if k in history] for title, keys in wanted.items()}
     panels = {title: keys for title, keys in panels.items() if keys}
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(11, 3 * rows), layout="constrained")
@@ -71,13 +106,14 @@ def plot_run(folder: Path) -> Path:
         for key in keys:
             series = sorted(history[key].items())
             axes.plot([x for x, _ in series], [y for _, y in series], marker="." if len(series) < 30 else "", label=key)
+        for iteration in marked:
+            axes.axvline(iteration, color="#D55E00", linestyle=":", linewidth=1)
         axes.set(title=title, xlabel="iteration")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         if title.startswith("accuracy"):
             axes.set_ylim(0, 1.02)
         axes.legend(frameon=False, fontsize="small")
-    path = folder / "learning_curve.png"
     figure.savefig(path, dpi=120)
     return path
 

@@ -35,7 +35,7 @@ History = dict[str, dict[int, float]]
 
 
 OWN = (
-    *(CONFIG_FILE, "data.json", "rollouts.jsonl", "learning_curve.png", "evaluation.json", FINISHED),
+    *(CONFIG_FILE, "data.json", "rollouts.jsonl", "learning_curve.png", "leakage.png", "evaluation.json", FINISHED),
     *("csv", "tensorboard", "wandb", "mlruns", "logger_id.txt", "checkpoints"),
 )
 """What a run writes into its folder beside ``hf/``, which only a finished one has."""

@@ -1,0 +1,89 @@
+"""Rules on finished runs: when accuracy fell, when an alarm would have come, and what that is worth."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from rlsd_pl.commands.leakage_alarms import Outcome, fall_of, first_alarm, main, outcomes, parsed
+from rlsd_pl.leakage import Above, Rises
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "fall"),
+    [
+        ([0.6, 0.8, 0.9], None),
+        ([0.6, 0.8, 0.3, 0.9], None),
+        ([0.6, 0.8, 0.3, 0.2], 2),
+        ([0.6, 0.8, 0.75, 0.69], 3),
+        ([0.6, 0.9, 0.7, 0.85, 0.5, 0.6], 4),
+        ([0.6], None),
+        ([], None),
+    ],
+)
+def test_a_fall_is_for_good(accuracy, fall):
+    assert fall_of(dict(enumerate(accuracy)), 0.1) == fall
+
+
+def test_alarms_come_as_within_the_run():
+    history = {"a": {0: 0.0, 5: 0.9, 10: 0.9}, "b": {i: float(i) for i in range(1, 11)}}
+    assert first_alarm(history, [Above("a", 0.5, 2)]) == (10, "a")
+    assert first_alarm(history, [Above("a", 0.5, 2), Rises("b", 4.0, 3)]) == (8, "b")
+    assert first_alarm(history, [Above("c", 0.0)]) is None
+
+
+@pytest.mark.parametrize(
+    ("fall", "alarm", "lead", "verdict"),
+    [
+        (20, 15, 5, "early"),
+        (20, 16, 4, "late"),
+        (20, 25, -5, "late"),
+        (20, None, None, "missed"),
+        (None, 5, None, "false alarm"),
+        (None, None, None, "quiet"),
+    ],
+)
+def test_what_an_alarm_is_worth(fall, alarm, lead, verdict):
+    outcome = Outcome("opsd", "0", fall, alarm)
+    assert (outcome.lead, outcome.verdict) == (lead, verdict)
+
+
+def test_rules_are_read_from_text():
+    rule = parsed("Above rollout/hollow 0.2 3")
+    assert str(rule) == str(Above("rollout/hollow", 0.2, 3))
+    for wrong in ("Above", "Nothing rollout/hollow 0.2", "Above rollout/hollow much"):
+        with pytest.raises(Exception, match=r"expected 'CLASS KEY LIMIT \[CHECKS\]'"):
+            parsed(wrong)
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """OPSD falls at 20 with hollow answers from 10 on, on both seeds; RLVR rises."""
+    for objective, seed in (("opsd", 0), ("opsd", 1), ("rlvr", 0)):
+        folder = tmp_path / objective / f"seed-{seed}" / "csv" / "version_0"
+        folder.mkdir(parents=True)
+        rows = [("step", "val/sampled_accuracy", "rollout/hollow")]
+        for step in range(0, 31, 5):
+            fell = objective == "opsd" and step >= 20
+            rows.append((step, 0.2 if fell else 0.6 + step / 100, 0.5 if objective == "opsd" and step >= 10 else 0.0))
+        with (folder / "metrics.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+    return tmp_path
+
+
+def test_a_sweep_is_judged_run_by_run(sweep, capsys):
+    found = outcomes(sweep, [Above("rollout/hollow", 0.2, 2)], [], 0.1)
+    opsd = [Outcome("opsd", seed, 20, 15, "rollout/hollow") for seed in "01"]
+    assert found == [*opsd, Outcome("rlvr", "0", None, None)]
+    assert outcomes(sweep, [Above("rollout/hollow", 0.2, 2)], ["1"], 0.1) == [opsd[1]]
+    main([str(sweep), "--rule", "Above rollout/hollow 0.2 2", "--csv", str(sweep / "alarms.csv")])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 of 2 falls had an alarm at least 5 iterations before; 0 of 1 runs without a fall had one." in said
+    assert (sweep / "alarms.csv").read_text().splitlines()[1] == "opsd,0,20,15,5,rollout/hollow,early"
+
+
+def test_a_folder_without_runs_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main([str(tmp_path)])
+    assert "no runs OBJECTIVE/seed-N" in capsys.readouterr().err
