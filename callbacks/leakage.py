@@ -37,7 +37,8 @@ class LeakageDetection(Callback):
     """Measures signs of leakage on held-out completions at every evaluation, and acts on rules that hold.
 
     Keys ``leakage/``, each explained in docs/metrics.md; docs/leakage.md says what each is good for. All but
-    ``teacher_kl`` (one forward of the teacher), the probes and the shifted problems come without a forward.
+    ``teacher_kl`` (one forward of the teacher), the probes (three of the policy, on a few completions) and the shifted
+    problems come without a forward.
 
     Works with any LightningModule whose validation batches, or whose ``validation_step``'s return value, are
     :class:`rlsd_pl.leakage.Texts`; what needs a teacher or the policy's log-probs is then left out.
@@ -48,7 +49,8 @@ class LeakageDetection(Callback):
         on_leak: what follows an alarm beside the warning: ``Warn`` (default), ``Stop`` or ``Scale``.
         every: evaluations from one measurement to the next.
         probe_problems: problems whose answer is probed without its reasoning, three forwards each; 0 for none.
-        answer_lead: what introduces an answer, for these probes; ``None`` for what the verifier says.
+        answer_lead: what introduces an answer, for these probes; ``None`` for what the verifier says. Nothing is probed
+            where it does not say.
         shifted_problems: of ``data.shifted``, most problems per measurement, one sample each.
     """
 
@@ -58,7 +60,7 @@ class LeakageDetection(Callback):
         rules: list[Rule] | None = None,
         on_leak: Response | None = None,
         every: int = 1,
-        probe_problems: int = 0,
+        probe_problems: int = 32,
         answer_lead: str | None = None,
         shifted_problems: int = 64,
     ) -> None:
@@ -91,14 +93,15 @@ class LeakageDetection(Callback):
     # --- before training ---------------------------------------------------------------------------------------------
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look for what could not be measured or done."""
+        """Refuse what could not be done, and say what cannot be measured."""
         self.on_leak.prepare(pl_module)
         if self.probe_problems and isinstance(data := _data(trainer), RolloutDataModule):
             self.answer_lead = answer_lead(data.verifier) if self.answer_lead is None else self.answer_lead
-            if self.answer_lead is None:
-                raise SetupError(
-                    f"Got leakage.probe_problems={self.probe_problems} with {type(data.verifier).__name__}, which does "
-                    "not say what introduces an answer. Set --leakage.answer_lead, for example to 'The answer is '."
+            if self.answer_lead is None and trainer.is_global_zero:
+                log.info(
+                    "No answer is probed without its reasoning: %s does not say what introduces one. See "
+                    "--leakage.answer_lead, for example 'The answer is '.",
+                    type(data.verifier).__name__,
                 )
 
     # --- evaluation --------------------------------------------------------------------------------------------------

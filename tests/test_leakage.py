@@ -170,9 +170,11 @@ def test_the_verifier_says_what_introduces_an_answer():
     assert answer_lead(data().verifier) is None
 
 
-def test_probes_without_a_lead_are_refused_before_training(tiny_model):
-    with pytest.raises(SetupError, match="LetterVerifier, which does not say what introduces an answer"):
-        run(tiny_model, LeakageDetection(probe_problems=2))
+def test_without_a_lead_nothing_is_probed_and_that_is_said(tiny_model, caplog):
+    with caplog.at_level("INFO", logger="rlsd_pl"):
+        logged = run(tiny_model, LeakageDetection(), max_epochs=1).callback_metrics
+    assert "LetterVerifier does not say what introduces one. See --leakage.answer_lead" in caplog.text
+    assert "leakage/answer_at_once" not in logged
 
 
 def test_the_chance_of_an_answer_at_once_is_that_of_its_lead_behind_the_prompt(tiny_model):

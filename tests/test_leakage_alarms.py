@@ -7,6 +7,7 @@ import csv
 import pytest
 
 from rlsd_pl.commands.leakage_alarms import Outcome, fall_of, first_alarm, main, outcomes, parsed
+from rlsd_pl.commands.plots import plot_leakage
 from rlsd_pl.leakage import Above, Rises
 
 
@@ -87,3 +88,13 @@ def test_a_folder_without_runs_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(tmp_path)])
     assert "no runs OBJECTIVE/seed-N" in capsys.readouterr().err
+
+
+def test_a_run_with_measurements_gets_a_picture(tmp_path):
+    path = tmp_path / "csv" / "version_0" / "metrics.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("step,rollout/reward\n1,0.5\n")
+    assert plot_leakage(tmp_path) is None
+    path.write_text("step,leakage/phrase_rate,leakage/alarms\n0,0.0,\n1,,0.0\n2,0.1,1.0\n")
+    assert plot_leakage(tmp_path) == tmp_path / "leakage.png"
+    assert (tmp_path / "leakage.png").read_bytes().startswith(b"\x89PNG")

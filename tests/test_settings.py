@@ -316,3 +316,26 @@ def _rollout(problem):
 
 def test_compose_and_expand_agree():
     assert compose(["--task", "gsm8k"]).arguments == expand(["--task", "gsm8k"])
+
+
+def test_leakage_detection_is_set_by_short_flags():
+    config = resolved("--leakage.on_leak", "Scale", "--leakage.on_leak.factor", "0.25", "--leakage.every", "2")
+    assert config["leakage"]["class_path"] == "rlsd_pl.callbacks.LeakageDetection"
+    settings = config["leakage"]["init_args"]
+    assert settings["every"] == 2
+    assert settings["on_leak"] == {
+        "class_path": "rlsd_pl.callbacks.leakage_response.Scale",
+        "init_args": {"factor": 0.25, "least": 0.0},
+    }
+    assert resolved("--leakage", "null")["leakage"] is None
+
+
+def test_rules_and_shifted_problems_are_set_in_files(tmp_path):
+    (tmp_path / "rules.yaml").write_text(
+        "leakage:\n  class_path: rlsd_pl.callbacks.LeakageDetection\n  init_args:\n    rules:\n"
+        "      - {class_path: rlsd_pl.leakage.Above, init_args: {key: leakage/phrase_rate, limit: 0.05, checks: 3}}\n"
+    )
+    config = resolved("--config", str(tmp_path / "rules.yaml"), "--shifted", "rlsd_pl.lab.ChainTask")
+    (rule,) = config["leakage"]["init_args"]["rules"]
+    assert rule["init_args"] == {"key": "leakage/phrase_rate", "limit": 0.05, "checks": 3}
+    assert config["shifted"]["class_path"] == "rlsd_pl.lab.ChainTask"

@@ -20,6 +20,7 @@ FREE = (
     "trainer",
     "logger",
     "leakage",
+    "shifted",
     "export",
     "num_threads",
     "engine.init_args.batch_size",

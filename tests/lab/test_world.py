@@ -49,3 +49,18 @@ def test_about_one_expression_in_sixteen_is_held_out():
 def test_impossible_worlds_are_refused(arguments):
     with pytest.raises(ValueError, match=f"got {next(iter(arguments))}="):
         ChainWorld(**arguments)
+
+
+def test_another_mix_of_operators_keeps_the_facts():
+    shifted = ChainWorld(operators="**-")
+    assert shifted.wrong_results == ChainWorld().wrong_results
+    drawn = "".join(shifted.sample_expression(random.Random(i)) for i in range(300))
+    counts = {operator: drawn.count(operator) for operator in "+-*"}
+    assert counts["+"] == 0
+    assert counts["*"] / counts["-"] == pytest.approx(2, abs=0.3)
+
+
+@pytest.mark.parametrize("operators", ["", "/", "+x"])
+def test_operators_are_those_of_the_world(operators):
+    with pytest.raises(ValueError, match="expected one or more of"):
+        ChainWorld(operators=operators)
