@@ -13,11 +13,12 @@ from rlsd_pl.callbacks.leakage_samples import (
     Groups,
     answer_lead,
     answer_probe_sums,
+    at_once_sums,
     gap_sums,
     samples_of_rollouts,
     teacher_kl_sums,
 )
-from rlsd_pl.collectives import global_means
+from rlsd_pl.collectives import Sums, global_means
 from rlsd_pl.datamodule import RolloutDataModule
 from rlsd_pl.errors import SetupError
 from rlsd_pl.leakage import REFERENCES, Alarms, PhraseDetector, Rule, Sample, default_rules, measured, sample_sums
@@ -38,7 +39,7 @@ class LeakageDetection(Callback):
 
     Keys ``leakage/``, each explained in docs/metrics.md; docs/leakage.md says what each is good for. All but
     ``teacher_kl`` (one forward of the teacher), the probes (three of the policy, on a few completions) and the shifted
-    problems come without a forward.
+    problems come without a forward; so does ``rollout_at_once`` but for one of each rollout's prompts.
 
     Works with any LightningModule whose validation batches, or whose ``validation_step``'s return value, are
     :class:`rlsd_pl.leakage.Texts`; what needs a teacher or the policy's log-probs is then left out.
@@ -175,17 +176,21 @@ class LeakageDetection(Callback):
         self._check(trainer, pl_module, {**evaluated, **self.measured})
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check the rules on the iteration's rollout and updates; log the gap, the alarms and what was done."""
+        """Check the rules on the iteration's rollout and updates; log what comes with these, alarms and response."""
         data, logged = _data(trainer), trainer.callback_metrics
         metrics = {name: float(value) for name, value in logged.items() if name.startswith("train/")}
-        gap = metrics.get("train/divergence")
-        if isinstance(data, RolloutDataModule):
+        own = {"gap": metrics["train/divergence"]} if "train/divergence" in metrics else {}
+        if isinstance(pl_module, PolicyModule) and isinstance(data, RolloutDataModule):
             metrics |= data.latest_metrics
-            gap = global_means(gap_sums(data.latest.batch if data.latest else None)).get("gap", gap)
-        own = {} if gap is None else {"gap": gap}
+            own |= global_means(
+                {**gap_sums(data.latest.batch if data.latest else None), **self._at_once(pl_module, data)}
+            )
         self._check(trainer, pl_module, {**metrics, **{f"leakage/{name}": value for name, value in own.items()}})
         own |= {"alarms": float(len(self.alarms.raised)), **self.on_leak.metrics()}
         pl_module.log_dict({f"leakage/{name}": value for name, value in own.items()})
+
+    def _at_once(self, module: PolicyModule, data: RolloutDataModule) -> Sums:
+        return at_once_sums(module, data, self.answer_lead or "") if self.probe_problems else {}
 
     def _check(self, trainer: Trainer, pl_module: LightningModule, metrics: Mapping[str, float]) -> None:
         raised = self.alarms.check(metrics)

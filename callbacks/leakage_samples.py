@@ -94,6 +94,21 @@ def answer_probe_sums(module: PolicyModule, data: RolloutDataModule, groups: Gro
     return probe_sums(probes, logprobs)
 
 
+@torch.no_grad()
+def at_once_sums(module: PolicyModule, data: RolloutDataModule, lead: str) -> Sums:
+    """Probability that the policy introduces an answer right behind the prompts of the last rollout: one forward of
+    prompts alone."""
+    ids = _encode(module, lead)
+    if not ids or data.latest is None:
+        return {}
+    prompts = data.collector.sampler.prompts([group[0].problem for group in data.latest.groups])
+    pad = module.policy.pad_id
+    logprobs = data.collector.scorer.student_logprobs(
+        PaddedTokens.prompts(prompts, pad), PaddedTokens.completions([ids] * len(prompts), pad)
+    )
+    return {"rollout_at_once": (float(logprobs.double().sum(dim=1).exp().sum()), float(len(prompts)))}
+
+
 def _encode(module: PolicyModule, text: str) -> list[int]:
     return list(module.tokenizer.encode(text, add_special_tokens=False)) if text else []
 

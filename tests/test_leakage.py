@@ -182,14 +182,23 @@ def test_the_chance_of_an_answer_at_once_is_that_of_its_lead_behind_the_prompt(t
     trained, rollouts = module(tiny_model, RLSD()), data()
     trainer = Trainer(**{**TRAINER, "max_epochs": 1, "limit_val_batches": 1.0, "callbacks": [watch]})
     trainer.fit(trained, rollouts)
-    policy, expected = trained.policy.eval(), []
+    policy = trained.policy.eval()
     lead = policy.tokenizer.encode("so", add_special_tokens=False)
-    for index in range(2):
-        prompt = policy.encode(SumTask().problem("val", index).messages)
+
+    def chance(problem: Problem) -> float:
+        prompt = policy.encode(problem.messages)
         with torch.no_grad():
             logits = policy.causal_lm(torch.tensor([[*prompt, *lead]])).logits[0, len(prompt) - 1 : -1]
-        expected.append(logits.softmax(-1)[range(len(lead)), lead].prod().item())
-    assert trainer.callback_metrics["leakage/answer_at_once"].item() == pytest.approx(sum(expected) / 2, rel=1e-3)
+        return logits.softmax(-1)[range(len(lead)), lead].prod().item()
+
+    held_out = [SumTask().problem("val", index) for index in range(2)]
+    assert rollouts.latest is not None
+    for key, problems in (
+        ("leakage/answer_at_once", held_out),
+        ("leakage/rollout_at_once", [group[0].problem for group in rollouts.latest.groups]),
+    ):
+        expected = sum(map(chance, problems)) / len(problems)
+        assert trainer.callback_metrics[key].item() == pytest.approx(expected, rel=1e-3)
     assert "leakage/answer_before" not in trainer.callback_metrics  # its verifier extracts no answer
 
 

@@ -24,7 +24,13 @@ LEAKAGE_PANELS = {
     "references to unseen material (share)": ("leakage/phrase_rate", "leakage/shifted_phrase_rate"),
     "hollow answers (share)": ("leakage/hollow_rate", "leakage/shifted_hollow_rate"),
     "answer without its reasoning (probability)": (
-        *("leakage/answer_at_once", "leakage/answer_before", "leakage/answer_cut", "leakage/answer_swapped"),
+        *(
+            "leakage/rollout_at_once",
+            "leakage/answer_at_once",
+            "leakage/answer_before",
+            "leakage/answer_cut",
+            "leakage/answer_swapped",
+        ),
     ),
     "overlap with the reference (words)": ("leakage/overlap", "leakage/shifted_overlap"),
     "confidence (probability)": (

@@ -13,7 +13,7 @@ class Rule(ABC):
 
     Args:
         key: of any logged metric: ``leakage/`` and ``val/`` are checked at every evaluation, ``rollout/``, ``train/``
-            and ``leakage/gap`` in every iteration.
+            ``leakage/gap`` and ``leakage/rollout_at_once`` in every iteration.
         limit: see the class.
         checks: measurements in a row for which the rule has to hold before it raises an alarm.
 
@@ -83,8 +83,16 @@ class Falls(Rule):
 
 
 def default_rules() -> list[Rule]:
-    """Rules of a run that names none."""
+    """Rules of a run that names none.
+
+    The first is the only one that comes early where that was looked at, in the lab under SDPO: the probability of an
+    answer at once grows from iteration to iteration long before samples show it. On held-out prompts, every second
+    iteration, this limit was passed 6 iterations before accuracy fell. The others passed theirs with the fall or after
+    it: they tell what has happened and warn of nothing. One seed, on which the limit was chosen; not confirmed on others,
+    and false alarms are not measured. docs/leakage.md has the figures.
+    """
     return [
+        Rises("leakage/rollout_at_once", 0.002, checks=3),
         Above("leakage/hollow_rate", 0.2, checks=1),
         Above("leakage/phrase_rate", 0.05, checks=1),
         Beyond("leakage/length_drift", 0.5, checks=1),
