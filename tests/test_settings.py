@@ -324,7 +324,7 @@ def test_leakage_detection_is_set_by_short_flags():
     settings = config["leakage"]["init_args"]
     assert settings["every"] == 2
     assert settings["on_leak"] == {
-        "class_path": "rlsd_pl.callbacks.leakage_response.Scale",
+        "class_path": "rlsd_pl.callbacks.Scale",
         "init_args": {"factor": 0.25, "least": 0.0},
     }
     assert resolved("--leakage", "null")["leakage"] is None

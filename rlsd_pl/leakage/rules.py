@@ -88,8 +88,8 @@ def default_rules() -> list[Rule]:
     The first is the only one that comes early where that was looked at, in the lab under SDPO: the probability of an
     answer at once grows from iteration to iteration long before samples show it. On held-out prompts, every second
     iteration, this limit was passed 6 iterations before accuracy fell. The others passed theirs with the fall or after
-    it: they tell what has happened and warn of nothing. One seed, on which the limit was chosen; not confirmed on others,
-    and false alarms are not measured. docs/leakage.md has the figures.
+    it: they tell what has happened and warn of nothing. That is one seed, on which the limit was chosen; it is
+    confirmed on no other, and false alarms are not measured. docs/leakage.md has the figures.
     """
     return [
         Rises("leakage/rollout_at_once", 0.002, checks=3),
