@@ -51,13 +51,22 @@ def test_it_multiplies_the_weight_of_a_divergence(make):
     assert weights.tolist() == [SCALE if shown else 0.0 for shown in batch.distillation.has_context.tolist()]
 
 
-@pytest.mark.parametrize("make", [o.OPSDSampled, o.OPDSampled, o.IWOPD])
+@pytest.mark.parametrize("make", [o.OPSDSampled, o.OPDSampled, o.IWOPD, o.ContrastOPSD])
 def test_it_multiplies_evidence_that_is_the_advantage(make):
     batch = random_batch(0)
     full, half = make().credit(batch, 0), scaled(make()).credit(batch, 0)
     torch.testing.assert_close(half.token_advantages, SCALE * full.token_advantages)
     assert full.token_advantages.abs().sum() > 0
     same(Credit(None, loss_mask=full.loss_mask), Credit(None, loss_mask=half.loss_mask))
+
+
+def test_it_multiplies_weights_by_token_of_a_divergence_and_no_reward():
+    batch = random_batch(0)
+    full, half = o.SRPO().credit(batch, 0), scaled(o.SRPO()).credit(batch, 0)
+    assert full.distribution_weights is not None
+    assert full.distribution_weights.abs().sum() > 0
+    torch.testing.assert_close(half.distribution_weights, SCALE * full.distribution_weights)
+    torch.testing.assert_close(half.token_advantages, full.token_advantages, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -49,6 +49,7 @@ class ContrastOPSD(OPSDSampled):
         evidence, contrasted = contrast(batch)
         left_out = 1 - contrasted.float().mean().item()
         learnt = batch.loss_mask & contrasted[:, None]
+        evidence = self.distillation_scale * evidence
         return Credit(evidence, {"left_out": left_out}, loss_mask=learnt, traces={"evidence": evidence})
 
 

@@ -55,4 +55,5 @@ class SRPO(RLVR):
         omega = self.weights(present(teacher.entropy, Signal.TEACHER), batch.loss_mask & column)
         rewarded = batch.advantages[:, None] * (~column).expand_as(batch.rollout_logprobs)
         metrics = {"distilled": distilled.float().mean().item()}
-        return Credit(rewarded, metrics, distribution_weights=omega * column, traces={"weight": omega})
+        weights = self.distillation_scale * (omega * column)
+        return Credit(rewarded, metrics, distribution_weights=weights, traces={"weight": omega})
