@@ -35,7 +35,7 @@ def preset(name: str) -> Objective:
     return built(yaml.safe_load((CONFIGS / "objective" / f"{name}.yaml").read_text())["objective"])
 
 
-DISTRIBUTION = ("grpo_opsd", "opd", "opd_topk", "opsd", "sdpg", "sdpo")
+DISTRIBUTION = ("grpo_opsd", "opd", "opd_topk", "opsd", "sdpg", "sdpo", "srpo")
 
 
 def test_these_are_all_objectives_with_a_distribution_term():
@@ -58,7 +58,7 @@ def tracked(objective: Objective, vocabulary: int) -> Allocations:
         loss_mask=tokens.mask,
         reference=torch.full((B, T), -2.0),
         token_advantages=torch.ones(B, T),
-        distribution_weights=None if objective.needs.divergence is None else torch.ones(B),
+        distribution_weights=None if objective.needs.divergence is None else torch.ones(B, T),
     )
     needs = objective.needs
     others = {"divergence": needs.divergence, "teacher_hidden": hidden.detach() + 1, "teacher_head": teacher}
