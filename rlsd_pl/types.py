@@ -218,7 +218,7 @@ class PaddedTokens:
     def different(self) -> tuple[Tensor, Tensor]:
         """int64 [P], a row for each of the different sequences, and int64 [B], which of these each row is."""
         keys = self.ids.masked_fill(~self.mask, -1)
-        which = torch.unique(keys, dim=0, return_inverse=True)[1]
+        which = cast(Tensor, torch.unique(keys, dim=0, return_inverse=True)[1])  # pyright: ignore
         rows = torch.arange(len(keys), device=keys.device)
         return rows.new_zeros(int(which.max()) + 1).scatter_reduce(0, which, rows, "amin", include_self=False), which
 

@@ -81,9 +81,10 @@ class ModelFlops:
             return None
         decoder: Any = policy.causal_lm.get_decoder()
         matrices = [p for p in decoder.parameters() if p.dim() == 2]
-        embedded = policy.causal_lm.get_input_embeddings().weight
+        inputs: Any = policy.causal_lm.get_input_embeddings()
+        outputs: Any = policy.causal_lm.get_output_embeddings()
+        embedded, head = inputs.weight, outputs.weight
         body = sum(p.numel() for p in matrices if p is not embedded)
-        head: Any = policy.causal_lm.get_output_embeddings().weight
         trained = sum(p.numel() for p in matrices if p is not embedded and p.requires_grad)
         trained += head.numel() if head.requires_grad else 0
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

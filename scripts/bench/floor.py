@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from phases import Phases
@@ -68,7 +69,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         phases = Phases(work, write_model(work, Path(folder)), RLVR())
     speed, rate = bandwidth(), matrix_rate(SIDE, SIDE, SIDE)
-    head = phases.policy.causal_lm.get_output_embeddings().weight
+    outputs: Any = phases.policy.causal_lm.get_output_embeddings()
+    head = outputs.weight
     rows = work.prompts * work.group
     thin = matrix_rate(rows, head.shape[1], head.shape[0])
     console = Console()
