@@ -10,12 +10,15 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from rlsd_pl.rollout.flops import peak_flops
+
 
 class RolloutMetrics(Callback):
     """Logs what the data module measured (``rollout/``, ``credit/``, ``perf/``) when the iteration's updates are done.
 
     Works with any data module that keeps ``latest_metrics``. The seconds of rollout, updates, evaluation and all else
-    (checkpoints, logs) add up to those of an iteration.
+    (checkpoints, logs) add up to those of an iteration. On a GPU whose peak is known, ``perf/mfu`` is the share of it
+    that model FLOPs took over rollout and updates.
     """
 
     def __init__(self) -> None:
@@ -34,19 +37,27 @@ class RolloutMetrics(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         now = time.perf_counter()
-        seconds = {
+        measured = {
             "perf/update_seconds": now - self.updates_started - self.evaluation_seconds,
             "perf/peak_memory_bytes": float(peak_memory(pl_module.device)),
         }
+        if (peak := peak_flops(device_name(pl_module.device))) and "perf/model_flops" in data.latest_metrics:
+            iteration = data.latest_metrics["perf/rollout_seconds"] + measured["perf/update_seconds"]
+            measured["perf/mfu"] = data.latest_metrics["perf/model_flops"] / (iteration * peak)
         if self.evaluation_seconds:
-            seconds["perf/evaluation_seconds"] = self.evaluation_seconds
+            measured["perf/evaluation_seconds"] = self.evaluation_seconds
         if self.iteration_ended is not None:
             known = data.latest_metrics["perf/rollout_seconds"] + now - self.updates_started
-            seconds["perf/other_seconds"] = now - self.iteration_ended - known
+            measured["perf/other_seconds"] = now - self.iteration_ended - known
         self.iteration_ended = now
         # A metric named "step" is what Lightning puts on the loggers' x-axis: iterations, not micro-batches.
         step = float(trainer.current_epoch + 1)
-        pl_module.log_dict({**data.latest_metrics, **seconds, "step": step})
+        pl_module.log_dict({**data.latest_metrics, **measured, "step": step})
+
+
+def device_name(device: torch.device) -> str:
+    """As CUDA gives it; elsewhere the device's type."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def peak_memory(device: torch.device) -> int:

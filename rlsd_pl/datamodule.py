@@ -294,7 +294,8 @@ class RolloutDataModule(LightningDataModule):
         micro: list[MicroBatch] = []
         for update, parts in zip(updates, self._parts(updates, lengths), strict=True):
             count = global_sum(reduction.count(batch.loss_mask[update]).item(), policy.device)
-            micro += [MicroBatch(batch.select(part), count, self.sampling.temperature) for part in parts]
+            for part in map(batch.select, parts):
+                micro.append(MicroBatch(part, count, self.sampling.temperature, int(part.loss_mask.sum())))
         return micro
 
     def _parts(self, updates: Sequence[Tensor], lengths: RowLengths) -> list[list[Tensor]]:

@@ -25,6 +25,7 @@ from transformers import (
 from rlsd_pl.chat import write_plainly
 from rlsd_pl.errors import SetupError
 from rlsd_pl.hub import check_hub_id
+from rlsd_pl.liger import use_liger
 
 T = TypeVar("T")
 
@@ -179,6 +180,7 @@ def load_model(
     dtype: Dtype = "float32",
     attn_implementation: str | None = None,
     gradient_checkpointing: bool = False,
+    liger: bool = False,
 ) -> PreTrainedModel | PeftModel:
     """A causal LM with the weights of its folder, and adapters around it where the rank is above 0.
 
@@ -204,6 +206,8 @@ def load_model(
     model, report = loaded
     _check_complete(name_or_path, model, report)
     _check_finite(name_or_path, model)
+    if liger:
+        use_liger(model)
     if gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if lora is None or lora.r == 0:

@@ -52,6 +52,7 @@ class PolicyModule(LightningModule):
         chat_template_kwargs: passed on to ``apply_chat_template``.
         max_skipped_updates: updates in a row with a gradient that is not finite, each of which is skipped, after which
             the run stops.
+        liger: Liger's kernels for norms, gated layers and rotary embeddings; needs a GPU and ``rlsd_pl[liger]``.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class PolicyModule(LightningModule):
         chat_template_kwargs: dict[str, Any] | None = None,
         contrast: Context | None = None,
         max_skipped_updates: int = 3,
+        liger: bool = False,
     ) -> None:
         super().__init__()
         if max_skipped_updates < 1:
@@ -85,7 +87,7 @@ class PolicyModule(LightningModule):
         self.name_or_path, self.lora = name_or_path, lora
         self.weights_dtype: Dtype = dtype
         self.attn_implementation, self.gradient_checkpointing = attn_implementation, gradient_checkpointing
-        self.chat_template_kwargs = chat_template_kwargs or {}
+        self.chat_template_kwargs, self.liger = chat_template_kwargs or {}, liger
         self.max_positions = max_positions(load_config(name_or_path))
         self.tokenizer = load_tokenizer(name_or_path, chat_template_kwargs)
         for shown in (context, contrast):
@@ -116,6 +118,7 @@ class PolicyModule(LightningModule):
             self.weights_dtype,
             self.attn_implementation,
             self.gradient_checkpointing,
+            self.liger,
             chat_template_kwargs=self.chat_template_kwargs,
         )
 
@@ -160,7 +163,7 @@ class PolicyModule(LightningModule):
         """One micro-batch: its loss, and what is logged of it."""
         self.last_batch = micro.batch
         loss, token_loss = self.loss(micro)
-        self._log_tokens({"loss": token_loss.loss.detach(), **token_loss.diagnostics}, micro.batch.loss_mask)
+        self._log_tokens({"loss": token_loss.loss.detach(), **token_loss.diagnostics}, micro)
         # Lightning divides by the accumulated batches, and processes are averaged; the count has covered both already.
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
@@ -195,9 +198,9 @@ class PolicyModule(LightningModule):
         with self.teacher.scoring(self.policy) as model:
             return model.teacher_states(batch.distillation.prompts, batch.completions, self.teacher.same_weights)
 
-    def _log_tokens(self, values: dict[str, Tensor], mask: Tensor) -> None:
-        means = {f"train/{name}": masked_mean(value, mask) for name, value in values.items()}
-        self.log_dict(means, on_step=False, on_epoch=True, batch_size=max(int(mask.sum()), 1), sync_dist=True)
+    def _log_tokens(self, values: dict[str, Tensor], micro: MicroBatch) -> None:
+        means = {f"train/{name}": masked_mean(value, micro.batch.loss_mask) for name, value in values.items()}
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=max(micro.tokens, 1), sync_dist=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the gradient norm before clipping; skip an update whose gradient is not finite."""

@@ -83,10 +83,11 @@ class Policy(nn.Module):
         dtype: Dtype = "float32",
         attn_implementation: str | None = None,
         gradient_checkpointing: bool = False,
+        liger: bool = False,
         **kwargs: Any,
     ) -> Policy:
         """Load a causal LM from a folder or the hub; ``name_or_path="lab"`` is the lab's base policy."""
-        model = load_model(name_or_path, lora, dtype, attn_implementation, gradient_checkpointing)
+        model = load_model(name_or_path, lora, dtype, attn_implementation, gradient_checkpointing, liger)
         tokenizer = tokenizer or load_tokenizer(name_or_path, kwargs.get("chat_template_kwargs"))
         policy = cls(model, tokenizer, **kwargs)
         check_vocabulary(name_or_path, policy.causal_lm, tokenizer)
@@ -107,11 +108,11 @@ class Policy(nn.Module):
 
         Logits exist in chunks only, and only where ``completions.mask`` is set.
         """
-        mask = completions.mask
+        places, shape = completions.places, completions.ids.shape
         scores = token_scores(
             self._predicting_states(prompts, completions),
             self.logits,
-            completions.ids[mask],
+            completions.ids.flatten()[places],
             temperature=temperature,
             chunk_elements=self.logit_chunk,
             divergence=None if teacher is None else divergence,
@@ -121,7 +122,7 @@ class Policy(nn.Module):
         )
 
         def unpack(values: Tensor) -> Tensor:
-            return values.new_zeros(mask.shape).masked_scatter(mask, values)
+            return values.new_zeros(shape.numel()).index_copy(0, places, values).view(shape)
 
         return TokenScores(
             unpack(scores.logprobs),
@@ -147,11 +148,15 @@ class Policy(nn.Module):
 
     def _predicting_states(self, prompts: PaddedTokens, completions: PaddedTokens) -> Tensor:
         """[N, H] hidden states that predict the N completion tokens under the mask, row by row."""
+        return self._preceding_states(prompts, completions).flatten(0, 1).index_select(0, completions.places)
+
+    def _preceding_states(self, prompts: PaddedTokens, completions: PaddedTokens) -> Tensor:
+        """[B, T, H] hidden states at the token before each completion token."""
         if self.shares_prefixes(gradients=torch.is_grad_enabled()):
             different, rows = distinct(prompts)
             # Sharded, all processes have to call the layers equally often, whatever their prompts are.
             if self.sharded or len(different.ids) < len(rows):
-                return self._continued(self.prefix(different), rows, completions)[completions.mask]
+                return self._continued(self.prefix(different), rows, completions)
         attention_mask = torch.cat([prompts.mask, completions.mask], dim=1)
         position_ids = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
         hidden = self._decoder(
@@ -161,7 +166,7 @@ class Policy(nn.Module):
             use_cache=False,
         ).last_hidden_state
         first = prompts.ids.shape[1] - 1
-        return hidden[:, first : first + completions.ids.shape[1]][completions.mask]
+        return hidden[:, first : first + completions.ids.shape[1]]
 
     def shares_prefixes(self, gradients: bool) -> bool:
         """Whether a forward encodes equal prompts once.

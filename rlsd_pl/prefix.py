@@ -15,10 +15,8 @@ from rlsd_pl.types import PaddedTokens
 
 def distinct(prompts: PaddedTokens) -> tuple[PaddedTokens, Tensor]:
     """The different ones among prompts [B, L], and int64 [B]: which of them each row is."""
-    keys = prompts.ids.masked_fill(~prompts.mask, -1)
-    found, rows = torch.unique(keys, dim=0, return_inverse=True)
-    mask = found >= 0
-    return PaddedTokens(found.clamp(min=0), mask), rows
+    first, rows = prompts.different
+    return PaddedTokens(prompts.ids[first], prompts.mask[first]), rows
 
 
 def can_share(config: PreTrainedConfig) -> bool:

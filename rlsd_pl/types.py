@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import Flag, StrEnum, auto
+from functools import cached_property
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import torch
@@ -169,9 +170,12 @@ def present(value: V | None, signal: Signal) -> V:
     return value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PaddedTokens:
     """Token ids of several sequences with their mask.
+
+    What depends on their values (``places``, ``different``) is found on the CPU before they move to a device: there,
+    each would have to wait for all that is queued.
 
     Attributes:
         ids: int64 [B, L].
@@ -205,8 +209,27 @@ class PaddedTokens:
         used = mask.any(dim=0)
         return PaddedTokens(ids[:, used], mask[:, used])
 
+    @cached_property
+    def places(self) -> Tensor:
+        """int64 [N]: where the real tokens stand in the flattened batch, row by row."""
+        return self.mask.flatten().nonzero().squeeze(1)
+
+    @cached_property
+    def different(self) -> tuple[Tensor, Tensor]:
+        """int64 [P], a row for each of the different sequences, and int64 [B], which of these each row is."""
+        keys = self.ids.masked_fill(~self.mask, -1)
+        which = cast(Tensor, torch.unique(keys, dim=0, return_inverse=True)[1])  # pyright: ignore
+        rows = torch.arange(len(keys), device=keys.device)
+        return rows.new_zeros(int(which.max()) + 1).scatter_reduce(0, which, rows, "amin", include_self=False), which
+
     def to(self, device: torch.device | str) -> PaddedTokens:
-        return PaddedTokens(self.ids.to(device, non_blocking=True), self.mask.to(device, non_blocking=True))
+        """The same on another device, with what is known of it."""
+        if self.ids.device == torch.device(device):
+            return self
+        moved = PaddedTokens(self.ids.to(device, non_blocking=True), self.mask.to(device, non_blocking=True))
+        first, which = (indices.to(device, non_blocking=True) for indices in self.different)
+        vars(moved).update(places=self.places.to(device, non_blocking=True), different=(first, which))
+        return moved
 
 
 PER_TOKEN = {"per_token": True}
@@ -383,11 +406,13 @@ class MicroBatch:
         batch: some rows of the rollout, padding trimmed.
         loss_count: the reduction's divisor, counted over the whole optimizer batch: all micro-batches, all processes.
         temperature: of sampling; scoring divides the logits by the same.
+        tokens: under the loss mask of these rows.
     """
 
     batch: RolloutBatch
     loss_count: float
     temperature: float
+    tokens: int
 
     def to(self, device: torch.device | str) -> MicroBatch:
         """The same on another device."""

@@ -29,7 +29,7 @@ def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Draw
     ``torch.multinomial`` draws a number per row *and token*.
 
     Args:
-        logits: [B, V]; overwritten.
+        logits: [B, V]; may be overwritten.
         generator: on the logits' device.
 
     Returns:
@@ -38,14 +38,12 @@ def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Draw
     logits = logits.float()
     if sampling.temperature not in (0.0, 1.0):
         logits = logits.div_(sampling.temperature)
-    kept = _truncated(logits.clone(), sampling) if sampling.truncated else None
-    top = logits.amax(dim=-1, keepdim=True)
-    weights = logits.sub_(top).exp_()
+    weights = logits.softmax(dim=-1)
     sums = _blocks(weights).sum(dim=-1)
     if sampling.greedy:
         ids = weights.argmax(dim=-1)
-    elif kept is not None:
-        kept = kept.sub_(top).exp_()
+    elif sampling.truncated:
+        kept = _truncated(logits, sampling).softmax(dim=-1)
         ids = _inverted(kept, _blocks(kept).sum(dim=-1), generator)
     else:
         ids = _inverted(weights, sums, generator)

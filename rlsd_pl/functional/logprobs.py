@@ -20,6 +20,10 @@ DistributionTerm = Callable[[Tensor, Tensor], Tensor]
 """Student logits [n, V] and teacher logits [n, V], both divided by the temperature, to a divergence [n] in nats."""
 
 
+KEPT_CHUNKS = 4
+"""Chunks whose probabilities stay for the backward, which costs their memory and saves a pass of the head over them."""
+
+
 def token_scores(
     hidden: Tensor,
     head: Head,
@@ -34,8 +38,8 @@ def token_scores(
     """What the distribution ``softmax(z)``, ``z = head(hidden) / temperature``, says of the sampled ids.
 
     ``logP = z_id - logsumexp(z)`` and ``H = logsumexp(z) - sum_v p_v z_v``, in float32 (float64 where the logits are).
-    Tokens go through in chunks. Where there are several and gradients are needed, each is checkpointed: the backward
-    computes its logits again, so that the peak is one chunk whatever N is.
+    Tokens go through in chunks. Where there are several and gradients are needed, the backward computes the logits of
+    all but the last ``KEPT_CHUNKS`` again, so that the peak is a few chunks whatever N and V are.
 
     Args:
         hidden: [N, H] of the student, at the positions that predict ``ids``.
@@ -70,9 +74,10 @@ def token_scores(
     chunks = [(hidden[s], ids[s], None if teacher_hidden is None else teacher_hidden[s]) for s in spans]
     if len(chunks) == 1:
         return score(*chunks[0])
-    if torch.is_grad_enabled():
-        score = partial(_checkpointed, score)
-    scores = [score(*chunk) for chunk in chunks]
+    # A divergence and a differentiated entropy keep several tensors [n, V] where log-probs keep one.
+    kept = KEPT_CHUNKS if divergence is None and not entropy_gradient else 0
+    recomputed = len(chunks) - kept if torch.is_grad_enabled() else 0
+    scores = [(_checkpointed(score, *c) if i < recomputed else score(*c)) for i, c in enumerate(chunks)]
     terms = [chunk.divergence for chunk in scores if chunk.divergence is not None]
     return TokenScores(
         logprobs=torch.cat([chunk.logprobs for chunk in scores]),
@@ -96,7 +101,7 @@ def _score_chunk(
     teacher_hidden: Tensor | None,
 ) -> TokenScores:
     logits = _tempered_logits(head, hidden, temperature)
-    logprobs, normalizer = _sampled_logprobs(logits, ids)
+    logprobs, probabilities, normalizer = _sampled_logprobs(logits, ids)
     term = None
     if teacher is not None and teacher_hidden is not None:
         with torch.no_grad():
@@ -104,34 +109,39 @@ def _score_chunk(
         term = teacher.divergence(logits, teacher_logits)
     # Last, because a checkpoint recomputes no further than the gradient needs.
     with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
-        normalizer = logits.logsumexp(dim=-1) if torch.is_grad_enabled() else normalizer
-        entropy = normalizer - torch.einsum("nv,nv->n", logits.softmax(dim=-1), logits)
+        if torch.is_grad_enabled():
+            probabilities, normalizer = logits.softmax(dim=-1), logits.logsumexp(dim=-1)
+        entropy = normalizer - torch.einsum("nv,nv->n", probabilities, logits)
     return TokenScores(logprobs, entropy, term)
 
 
 class _SampledLogprobs(torch.autograd.Function):
-    """``z_id - logsumexp(z)`` with its gradient ``onehot(id) - softmax(z)`` in two passes over the logits, where the
-    derivatives of the single operations take six."""
+    """``z_id - logsumexp(z)`` with its gradient ``onehot(id) - softmax(z)``. The softmax is computed once, for
+    normalizer, entropy and gradient: derivatives of the single operations pass over the logits six times."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        normalizer = logits.logsumexp(dim=-1)
-        ctx.save_for_backward(logits, normalizer, ids)
-        ctx.mark_non_differentiable(normalizer)
-        return logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - normalizer, normalizer
+    def forward(ctx: Any, logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        probabilities = logits.softmax(dim=-1)
+        # log p = z - normalizer holds at each token; at the likeliest one p cannot underflow.
+        normalizer = logits.amax(dim=-1) - probabilities.amax(dim=-1).log()
+        ctx.save_for_backward(probabilities, ids)
+        ctx.set_materialize_grads(False)  # zeros [n, V] for what has no gradient
+        ctx.mark_non_differentiable(probabilities, normalizer)
+        return logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - normalizer, probabilities, normalizer
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # pyright: ignore
-        logits, normalizer, ids = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:  # pyright: ignore
+        if gradients[0] is None:
+            return None, None
+        probabilities, ids = ctx.saved_tensors
         gradient = gradients[0].unsqueeze(-1)
-        result = torch.sub(logits, normalizer.unsqueeze(-1)).exp_().mul_(-gradient)
-        return result.scatter_add_(-1, ids.unsqueeze(-1), gradient), None
+        return (probabilities * -gradient).scatter_add_(-1, ids.unsqueeze(-1), gradient), None
 
 
-def _sampled_logprobs(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probs [n], differentiable, and the normalizers [n], which are not."""
-    return cast(tuple[Tensor, Tensor], _SampledLogprobs.apply(logits, ids))  # pyright: ignore
+def _sampled_logprobs(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probs [n], differentiable; probabilities [n, V] and normalizers [n], which are not."""
+    return cast(tuple[Tensor, Tensor, Tensor], _SampledLogprobs.apply(logits, ids))  # pyright: ignore
 
 
 def _checkpointed(score: Callable[..., TokenScores], *chunk: Tensor | None) -> TokenScores:
@@ -147,7 +157,7 @@ def _tempered_logits(head: Head, hidden: Tensor, temperature: float) -> Tensor:
 
 @torch.no_grad()
 def _vocabulary_size(head: Head, hidden: Tensor) -> int:
-    return head(hidden[:0]).shape[-1]
+    return head(hidden.detach()[:0]).shape[-1]
 
 
 def _check(

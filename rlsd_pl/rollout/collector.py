@@ -14,6 +14,7 @@ from rlsd_pl.errors import UserCodeError
 from rlsd_pl.functional import zero_variance_groups
 from rlsd_pl.objectives import Objective
 from rlsd_pl.rollout.credit import credit_map_sums
+from rlsd_pl.rollout.flops import iteration_flops
 from rlsd_pl.rollout.metrics import (
     contrast_sums,
     cost_sums,
@@ -103,6 +104,7 @@ class RolloutCollector:
             **signal_sums(credited, len(sampled.groups)),
             **time_sums(sampled, score_seconds),
             **cost_sums(sampled, self.objective.needs, self.scorer.contrast),
+            **self._flops(credited, len(sampled.replaced)),
             **self.sampler.engine.metrics(),
         }
         return RolloutSet(sampled.groups, credited, sums, credit)
@@ -166,6 +168,10 @@ class RolloutCollector:
                     f"{expected}, that is {'[B, T]' if len(expected) == 2 else '[B]'}."
                 )
         return credit
+
+    def _flops(self, batch: RolloutBatch, replaced: int) -> Sums:
+        flops = iteration_flops(self.sampler.policy, batch, replaced, self.scorer.passes)
+        return {} if flops is None else {"perf/model_flops": (flops, 1.0)}
 
     def _rewards(self, groups: Sequence[Sequence[Rollout]]) -> tuple[Tensor, Tensor]:
         """Rewards [P, G] under the objective's truncation policy, and bool [P, G]: what is learnt from."""

@@ -38,8 +38,12 @@ class RowLengths:
 
     def real(self, rows: Tensor) -> int:
         """The same without padding."""
-        prompts = dict(zip(self.prompt[rows].tolist(), self.prompts[rows].tolist(), strict=True))
-        return sum(prompts.values()) + int(self.completions[rows].sum())
+        return sum(self.prompt_lengths(rows).values()) + int(self.completions[rows].sum())
+
+    def prompt_lengths(self, rows: Tensor | None = None) -> dict[int, int]:
+        """Tokens of each of the different prompts of these rows, or of all."""
+        rows = torch.arange(len(self.prompt)) if rows is None else rows
+        return dict(zip(self.prompt[rows].tolist(), self.prompts[rows].tolist(), strict=True))
 
 
 def cut(rows: Tensor, size: int, lengths: RowLengths) -> list[Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -48,6 +48,8 @@ class Scorer:
         max_prompt_tokens: a longer teacher's prompt is not scored: the completion counts as without a context.
         batch_size: completions per forward.
         forward_context: precision context for forwards outside the training step.
+        passes: forwards for the last batch's signals, with the lengths of their rows; those of a distribution term,
+            which the update makes, too.
     """
 
     policy: Policy
@@ -60,13 +62,16 @@ class Scorer:
     max_prompt_tokens: int | None = None
     batch_size: int = 64
     forward_context: Callable[[], AbstractContextManager[object]] = nullcontext
+    passes: list[tuple[Policy, RowLengths]] = field(default_factory=list[tuple[Policy, RowLengths]], init=False)
 
     def with_signals(self, batch: RolloutBatch, groups: Groups, signals: Signal) -> RolloutBatch:
         """The batch with the fields that these signals fill."""
+        self.passes.clear()
         with self.forward_context():
             if signals & (Signal.TEACHER | Signal.DISTRIBUTION):
                 prompts, has_context = self._teacher_prompts(groups)
                 if signals & Signal.DISTRIBUTION:
+                    self._count(self.teacher.model(self.policy), prompts, batch.completions)
                     batch = replace(batch, distillation=DistillationPrompts(prompts, has_context))
                 if signals & Signal.TEACHER:
                     batch = replace(batch, teacher=self._teacher_scores(batch, prompts, has_context))
@@ -111,13 +116,19 @@ class Scorer:
     def _prompts_with(
         self, context: Context, texts: Sequence[str | None], groups: Groups
     ) -> tuple[PaddedTokens, Tensor]:
+        """Prompts of all completions, each text of a problem encoded once, and bool [B]: which hold a text."""
         places = [(group, index) for group in groups for index in range(len(group))]
+        written: dict[tuple[int, int, str | None], list[int] | None] = {}
         encoded, shown = [], []
         for text, (group, index) in zip(texts, places, strict=True):
-            _check_privileged(context, group[index].problem, text)
-            ids = None if text is None else self._teacher_prompt(context, group, index, text)
-            own = student_messages(group[index].problem, self.verifier)
-            encoded.append(self.policy.encode(own) if ids is None else ids)
+            problem = group[index].problem
+            _check_privileged(context, problem, text)
+            chosen = context if text is None else context.choice(group, index)
+            key = (id(problem), id(chosen), text)
+            if key not in written:
+                written[key] = None if text is None else self._teacher_prompt(chosen, problem, text)
+            ids = written[key]
+            encoded.append(self.policy.encode(student_messages(problem, self.verifier)) if ids is None else ids)
             shown.append(ids is not None)
         if too_long := sum(text is not None for text in texts) - sum(shown):
             log.warning(
@@ -127,10 +138,9 @@ class Scorer:
             )  # fmt: skip
         return PaddedTokens.prompts(encoded, self.policy.pad_id), torch.tensor(shown)
 
-    def _teacher_prompt(self, context: Context, group: Sequence[Rollout], index: int, text: str) -> list[int] | None:
+    def _teacher_prompt(self, context: Context, problem: Problem, text: str) -> list[int] | None:
         """Token ids of (x, r); ``None`` if they are too many."""
-        messages = teacher_messages(context.choice(group, index), group[index].problem, self.verifier, text)
-        ids = self.policy.encode(messages)
+        ids = self.policy.encode(teacher_messages(context, problem, self.verifier, text))
         return ids if self.max_prompt_tokens is None or len(ids) <= self.max_prompt_tokens else None
 
     def _contrast_scores(self, batch: RolloutBatch, groups: Groups) -> ContrastScores:
@@ -150,6 +160,7 @@ class Scorer:
     def _score(self, model: Policy, prompts: PaddedTokens, completions: PaddedTokens) -> TokenScores:
         """Log-probs and entropy [B, T], on the CPU."""
         logprobs, entropy = torch.zeros(completions.ids.shape), torch.zeros(completions.ids.shape)
+        self._count(model, prompts, completions)
         with model.evaluating():
             lengths = RowLengths.of(prompts, completions, model.shares_prefixes(gradients=False))
             for rows in cut(torch.arange(len(logprobs)), self.batch_size, lengths):
@@ -159,6 +170,9 @@ class Scorer:
                 logprobs[rows, :width] = scores.logprobs.float().cpu()
                 entropy[rows, :width] = scores.entropy.float().cpu()
         return TokenScores(logprobs, entropy)
+
+    def _count(self, model: Policy, prompts: PaddedTokens, completions: PaddedTokens) -> None:
+        self.passes.append((model, RowLengths.of(prompts, completions, shared=True)))
 
 
 def _check_privileged(context: Context, problem: Problem, text: object) -> None:

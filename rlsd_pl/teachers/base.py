@@ -28,6 +28,10 @@ class Teacher(nn.Module, ABC):
     def scoring(self, policy: Policy) -> AbstractContextManager[Policy]:
         """Context manager that yields the model to score with; outside autograd, before the student's forward."""
 
+    def model(self, policy: Policy) -> Policy:
+        """The model that scores, whatever its weights are now: the policy, unless the teacher is another one."""
+        return policy
+
     def after_iteration(self, policy: Policy, iteration: int) -> None:
         """Called when the updates of a 0-based iteration are done."""
         return

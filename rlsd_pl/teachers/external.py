@@ -49,11 +49,14 @@ class ExternalTeacher(Teacher):
                 )
         self._model = [model.requires_grad_(False).eval()]
 
-    @contextmanager
-    def scoring(self, policy: Policy) -> Iterator[Policy]:
+    def model(self, policy: Policy) -> Policy:
         if not self._model:
             raise RuntimeError("The external teacher has no weights yet; call bind(policy) first.")
-        yield self._model[0].to(policy.device)
+        return self._model[0]
+
+    @contextmanager
+    def scoring(self, policy: Policy) -> Iterator[Policy]:
+        yield self.model(policy).to(policy.device)
 
 
 def _vocabulary(policy: Policy) -> dict[str, Any]:

@@ -8,13 +8,12 @@ python scripts/bench/parts.py draws [--work lab|28m]      # one step of sampling
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from turns import Sides, in_turn, ratios
 from works import WORKS, Work, prompt_texts, write_model
 
 from rlsd_pl.engines import ContinuousEngine, GroupedEngine, TransformersEngine
@@ -22,23 +21,13 @@ from rlsd_pl.engines.draw import draw
 from rlsd_pl.policy import Policy
 from rlsd_pl.types import PaddedTokens, Sampling
 
-Sides = Mapping[str, Callable[[], object]]
-"""What is compared by name, the first one with each of the others."""
-
 
 def compare(title: str, sides: Sides, turns: int) -> None:
-    """Run the sides in turn, after one turn that warms up, and print how many times faster than the first each is."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(turns + 1):
-        for name, run in sides.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    first, *others = seconds
+    """Print how many times faster than the first each of the other sides is."""
+    taken = in_turn(sides, turns)
+    first, *others = taken
     for other in others:
-        ratios = [a / b for a, b in zip(seconds[first][1:], seconds[other][1:], strict=True)]
-        middle, low, high = statistics.median(ratios), min(ratios), max(ratios)
-        print(f"{title}: {first} / {other} = {middle:.2f} (min {low:.2f}, max {high:.2f})", flush=True)
+        print(f"{title}: {first} / {other} = {ratios(taken[first], taken[other])}", flush=True)
 
 
 def engines(policy: Policy, work: Work, turns: int) -> None:

@@ -143,7 +143,7 @@ def child(side: str, work: str, model: str, steps: int) -> None:
 def measured(side: str, work: str, model: Path, steps: int, threads: int) -> tuple[float, float]:
     """Median seconds of a step, and peak bytes, in a process of its own."""
     command = [sys.executable, __file__, "--child", side, "--work", work, "--model", str(model), "--steps", str(steps)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": "0"}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"The {side} side failed:\n{done.stderr[-2000:]}")

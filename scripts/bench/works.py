@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,8 +135,8 @@ class Prompts(Task):
 
 
 def text_reward(text: str) -> float:
-    """Of any text, cheap, and hardly ever equal for all of a group; both sides compute it under one hash seed."""
-    return (hash(text) % 97) / 96.0
+    """Of any text, cheap, and hardly ever equal for all of a group."""
+    return (zlib.crc32(text.encode()) % 97) / 96.0
 
 
 class TextVerifier(Verifier):

@@ -132,8 +132,8 @@ def test_low_precision_logits_are_scored_in_float32():
     torch.testing.assert_close(scores.logprobs, logits.log_softmax(-1)[torch.arange(TOKENS), setup.ids])
 
 
-@pytest.mark.parametrize("per_chunk", [1, 4])
-def test_a_chunk_never_has_more_logits_than_allowed_and_none_is_kept(per_chunk: int):
+@pytest.mark.parametrize(("per_chunk", "kept_tokens"), [(1, 4), (2, 2 + 2 + 2 + 1)])
+def test_a_chunk_never_has_more_logits_than_allowed_and_the_last_four_are_kept(per_chunk: int, kept_tokens: int):
     setup = Setup(torch.float32)
     rows: list[int] = []
     kept: list[torch.Size] = []
@@ -150,9 +150,27 @@ def test_a_chunk_never_has_more_logits_than_allowed_and_none_is_kept(per_chunk: 
         scores = F.token_scores(setup.hidden, head, setup.ids, TEMPERATURE, per_chunk * VOCABULARY)
     assert max(rows) == per_chunk
     assert sum(rows) == TOKENS
-    assert all(VOCABULARY not in shape for shape in kept)
+    weight = torch.Size([WIDTH, VOCABULARY])
+    assert sum(shape[0] for shape in kept if shape[-1] == VOCABULARY and shape != weight) == kept_tokens
     scores.logprobs.sum().backward()
-    assert sum(rows) == 2 * TOKENS
+    assert sum(rows) == 2 * TOKENS - kept_tokens
+
+
+@pytest.mark.parametrize("what", ["divergence", "entropy"])
+def test_what_keeps_several_tables_per_chunk_is_all_computed_again(what: str):
+    setup = Setup(torch.float32)
+    kept: list[torch.Size] = []
+
+    def remember(tensor: Tensor) -> Tensor:
+        kept.append(tensor.shape)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+        if what == "divergence":
+            setup.chunked(VOCABULARY, entropy_gradient=False)
+        else:
+            F.token_scores(setup.hidden, setup.head, setup.ids, 1.0, VOCABULARY, entropy_gradient=True)
+    assert all(VOCABULARY not in shape for shape in kept)
 
 
 def test_one_chunk_is_not_computed_twice():

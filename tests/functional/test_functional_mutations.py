@@ -178,6 +178,8 @@ EDITS = {
         ("entropy_gradient and torch.is_grad_enabled()", "torch.is_grad_enabled()"),
         ("entropy_gradient and torch.is_grad_enabled()", "False"),
         ("ids[s], None", "ids[:size], None"),
+        ("probabilities * -gradient", "probabilities * gradient"),
+        ("probabilities.amax(dim=-1).log()", "probabilities.amax(dim=-1)"),
     ],
     "functional/statistics": [
         ("highest <= lowest", "~(highest > lowest)"),
