@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 from transformers import (
-    AutoModelForCausalLM,
     PreTrainedTokenizerBase,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -178,7 +177,7 @@ def build_model(size: ModelSize, positions: int = 256) -> Qwen3ForCausalLM:
 
 def load_model(start: str, positions: int = 256) -> Qwen3ForCausalLM:
     """The policy to go on from; rotary positions take longer sequences than it was made for, once it has seen some."""
-    model = AutoModelForCausalLM.from_pretrained(resolve(start))
+    model = Qwen3ForCausalLM.from_pretrained(resolve(start))
     model.config.max_position_embeddings = max(model.config.max_position_embeddings, positions)
     return model
 
