@@ -68,7 +68,8 @@ def answer_confidence(policy: Policy, completion: Completion, answer: str | None
     at = text.rfind(answer.strip())
     if at < 0:
         return None
-    marked = touches(token_ends(policy, tail, text), [(at, at + len(answer.strip()))])
+    ends = token_ends(policy, tail, text, lambda token: policy.decode([token]))
+    marked = touches(ends, [(at, at + len(answer.strip()))])
     return math.exp(sum(x for x, own in zip(completion.logprobs[-TAIL:], marked, strict=True) if own))
 
 

@@ -272,7 +272,7 @@ EDITS = {
         ("teacher.logprobs.detach() - scores.logprobs", "scores.logprobs - teacher.logprobs.detach()"),
         ("self.sharpness * delta.detach()", "-self.sharpness * delta.detach()"),
         ("self.sharpness * delta.detach()", "self.sharpness * delta"),
-        ("self.gate(delta) * delta\n", "self.gate(delta) * delta.detach()\n"),
+        ("self.gate(delta) * delta * ", "self.gate(delta) * delta.detach() * "),
         ("self.coefficient * self.gate(delta) * delta", "self.coefficient * delta"),
         ("batch.loss_mask & teacher.has_context[:, None]", "batch.loss_mask"),
     ],

@@ -254,15 +254,15 @@ def test_the_distribution_term_leaves_out_rows_without_context(has_context):
 def test_sdpg_distils_on_positive_advantages_alone():
     batch = batch_of(token_advantages=torch.zeros(B, T))
     objective = o.SDPG(o.Constant(0.25), reference_kl=o.K3(coefficient=0.0))
-    batch = replace(batch, distribution_weights=objective.credit(batch, 0).distribution_weights)
-    loss = objective.loss(batch, scores_of(batch, torch.ones(B, T))).loss
+    weights = objective.credit(batch, 0).distribution_weights[:, None].expand(B, T)
+    loss = objective.loss(replace(batch, distribution_weights=weights), scores_of(batch, torch.ones(B, T))).loss
     assert torch.equal(loss[:, 0], 0.25 * (batch.advantages > 0).float())
 
 
 def test_grpo_with_opsd_of_weight_zero_has_the_loss_of_rlvr():
     batch = batch_of()
     mixture = o.GRPOWithOPSD(o.Constant(0.0))
-    weights = mixture.credit(batch, 0).distribution_weights
+    weights = mixture.credit(batch, 0).distribution_weights[:, None].expand(B, T)
     batch = replace(batch, token_advantages=credit(mixture, batch), distribution_weights=weights)
     mixed = mixture.loss(batch, scores_of(batch, torch.ones(B, T)))
     plain = o.RLVR().loss(replace(batch, distribution_weights=None), scores_of(batch))
