@@ -21,6 +21,7 @@ from rlsd_pl.commands.main import main
 from rlsd_pl.commands.report.charts import chart, ticks
 from rlsd_pl.commands.report.checks import warnings
 from rlsd_pl.commands.report.command import PAGE
+from rlsd_pl.commands.report.commands import commands
 from rlsd_pl.commands.report.costs import settings
 from rlsd_pl.commands.report.load import Run, find, flattened
 from rlsd_pl.commands.report.panels import Line, Panel, all_panels
@@ -212,6 +213,24 @@ def test_runs_are_named_after_their_sweep_or_their_preset(sweep: Path, tmp_path:
     grid = write_run(tmp_path / "grid" / "rlsd" / "lr=1e-4" / "seed-1", "rlsd", 1, 0.7)
     (tmp_path / "grid" / "sweep.json").write_text('{"flags": []}')
     assert find([str(grid)])[0].objective == "rlsd lr=1e-4"
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"flags": ["--x", "1"]}, "rlsd-pl sweep --objectives oracle,rlsd,rlvr --seeds 0,1,2 --x 1"),
+        (
+            {"flags": [], "argv": ["--seeds", "0", "--grid.x", "1,'2'"]},
+            """rlsd-pl sweep --seeds 0 --grid.x '1,'"'"'2'"'"''""",
+        ),
+    ],
+    ids=["by its runs", "as it was called"],
+)
+def test_the_command_of_a_sweep(sweep: Path, tmp_path: Path, record: dict, expected: str) -> None:
+    folder = shutil.copytree(sweep, tmp_path / "sweep")
+    (folder / "sweep.json").write_text(json.dumps(record))
+    study = Study(find([str(folder)]), "rlvr", "oracle", "val/sampled_accuracy")
+    assert dict(commands(study, []))[f"The sweep in {folder}"] == [expected]
 
 
 def test_runs_of_one_name_that_differ_are_told_apart(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 import signal
@@ -170,6 +171,13 @@ def test_refuses_a_folder_with_other_flags_or_other_files(tmp_path: Path) -> Non
         Grid(tmp_path / "a", ["rlvr"], [0], ["--x", "2"]).claim()
     with pytest.raises(ValueError, match="no sweep"):
         Grid(tmp_path, ["rlvr"], [0]).claim()
+
+
+def test_the_folder_knows_what_the_sweep_was_last_called_with(tmp_path: Path) -> None:
+    for seeds in ("0", "0,1"):
+        argv = ["--objectives", "rlvr", "--seeds", seeds, "--grid.optimizer.lr", "1e-4,2e-4"]
+        Grid(tmp_path / "a", ["rlvr"], [0]).claim(argv)
+        assert json.loads((tmp_path / "a" / "sweep.json").read_text()) == {"flags": [], "argv": argv}
 
 
 def test_a_run_is_finished_when_its_last_iteration_and_its_export_are_written(tmp_path: Path) -> None:

@@ -27,11 +27,13 @@ def commands(study: Study, argv: Sequence[str]) -> list[Said]:
 
 
 def _sweep(sweep: Path, runs: Sequence[Run]) -> str:
-    flags = json.loads((sweep / RECORD).read_text())["flags"]
+    record = json.loads((sweep / RECORD).read_text())
+    if record.get("argv"):
+        return shlex.join(["rlsd-pl", "sweep", *record["argv"]])
     own = [run for run in runs if sweep_of(run.folder) == sweep]
     objectives = ",".join(dict.fromkeys(run.folder.absolute().relative_to(sweep).parts[0] for run in own))
     seeds = ",".join(map(str, sorted({run.seed for run in own})))
-    return shlex.join(["rlsd-pl", "sweep", "--objectives", objectives, "--seeds", seeds, *flags])
+    return shlex.join(["rlsd-pl", "sweep", "--objectives", objectives, "--seeds", seeds, *record["flags"]])
 
 
 def _fit(run: Run) -> str:

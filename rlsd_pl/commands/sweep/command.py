@@ -53,7 +53,7 @@ def sweep(argv: Sequence[str], program: Sequence[str] = FIT) -> int:
         _check_tuning(grid, options)
         cluster.check(options.cluster, parameters)
         check_flags(grid, program)
-        grid.claim()
+        grid.claim(argv)
         processes = Processes([], _launcher(options, grid, parameters, program), options.jobs)
         notes: list[str] = []
         chosen: dict[str, Setting] = dict.fromkeys(grid.objectives, ())

@@ -11,7 +11,7 @@ from typing import cast
 from rlsd_pl.commands.sweep.axes import Axis, Setting, label, probes, settings
 
 RECORD = "sweep.json"
-"""In the sweep's folder: the fit flags that all its runs share."""
+"""In the sweep's folder: the fit flags that all its runs share, and the arguments that it was last called with."""
 
 RUNS = "runs.csv"
 """In the sweep's folder: a line for each run, which it was run for (``use``) among them."""
@@ -129,23 +129,16 @@ class Grid:
             folder /= label(setting).replace("/", "_")
         return Run(objective, seed, folder / f"seed-{seed}", setting)
 
-    def claim(self) -> None:
-        """Record the flags in the sweep's folder, or compare them with those recorded there.
+    def claim(self, argv: Sequence[str] = ()) -> None:
+        """Record flags and ``argv`` in the sweep's folder, after comparing the flags with those recorded there.
 
         Raises:
             ValueError: if the folder holds something else, or a sweep with other flags.
         """
         path = self.folder / RECORD
-        if not path.exists():
-            if self.folder.exists() and any(self.folder.iterdir()):
-                raise ValueError(
-                    f"{self.folder} holds files but no sweep. Set --sweep_dir to a new or an empty folder."
-                )
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({"flags": list(self.flags)}, indent=2) + "\n")
-            return
-        recorded = json.loads(path.read_text())["flags"]
-        if recorded != list(self.flags):
+        if not path.exists() and self.folder.exists() and any(self.folder.iterdir()):
+            raise ValueError(f"{self.folder} holds files but no sweep. Set --sweep_dir to a new or an empty folder.")
+        if path.exists() and (recorded := json.loads(path.read_text())["flags"]) != list(self.flags):
             raise ValueError(
                 f"{self.folder} holds a sweep with other flags.\n"
                 f"  got:      {' '.join(self.flags) or '(none)'}\n"
@@ -153,6 +146,8 @@ class Grid:
                 "Repeat the recorded flags to go on with it (objectives, seeds and values of --grid may be added), or "
                 "set --sweep_dir to another folder."
             )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"flags": list(self.flags), "argv": list(argv)}, indent=2) + "\n")
 
 
 def objective_name(objective: str) -> str:
