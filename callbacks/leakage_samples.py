@@ -14,6 +14,7 @@ from rlsd_pl.leakage import Sample, answer_probes, probe_sums
 from rlsd_pl.module import PolicyModule
 from rlsd_pl.objectives.parts import K3
 from rlsd_pl.policy import Policy
+from rlsd_pl.rollout.scorer import check_privileged
 from rlsd_pl.rollout.spans import token_ends, touches
 from rlsd_pl.types import Completion, PaddedTokens, Rollout, RolloutBatch, Status
 from rlsd_pl.verifiers.base import Verifier
@@ -56,7 +57,9 @@ def reference_of(module: PolicyModule, rollout: Rollout) -> str | None:
     """What the run's context shows the teacher of this problem; ``None`` where that is nothing, or made of siblings."""
     if module.context.check(rollout.problem) is not None:
         return None
-    return module.context.privileged([rollout], 0)
+    text = module.context.privileged([rollout], 0)
+    check_privileged(module.context, rollout.problem, text)
+    return text
 
 
 def answer_confidence(policy: Policy, completion: Completion, answer: str | None) -> float | None:

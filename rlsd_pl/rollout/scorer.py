@@ -122,7 +122,7 @@ class Scorer:
         encoded, shown = [], []
         for text, (group, index) in zip(texts, places, strict=True):
             problem = group[index].problem
-            _check_privileged(context, problem, text)
+            check_privileged(context, problem, text)
             chosen = context if text is None else context.choice(group, index)
             key = (id(problem), id(chosen), text)
             if key not in written:
@@ -175,7 +175,12 @@ class Scorer:
         self.passes.append((model, RowLengths.of(prompts, completions, shared=True)))
 
 
-def _check_privileged(context: Context, problem: Problem, text: object) -> None:
+def check_privileged(context: Context, problem: Problem, text: object) -> None:
+    """Refuse what a context of a user's own gave in the place of a text.
+
+    Raises:
+        UserCodeError: unless it is ``None`` or text that is not blank.
+    """
     if text is not None and not (isinstance(text, str) and text.strip()):
         raise UserCodeError(
             f"{type(context).__name__} gave {text!r:.80} as the privileged text of problem {problem.id}; expected text "
