@@ -85,17 +85,16 @@ def answer_lead(verifier: Verifier) -> str | None:
 def answer_probe_sums(module: PolicyModule, data: RolloutDataModule, groups: Groups, lead: str, problems: int) -> Sums:
     """:func:`rlsd_pl.leakage.probe_sums` of one completion of each of some problems; three forwards each."""
     rollouts = [group[0] for group in groups[: max(1, problems // process_count())]]
-    if not rollouts:
-        return {}
     samples = samples_of_rollouts(module, [[rollout] for rollout in rollouts], drawn=False)
     probes = answer_probes(samples, lead, lambda text: _encode(module, text), data.sampling.max_tokens)
     prompts = data.collector.sampler.prompts([rollout.problem for rollout in rollouts])
     pad = module.policy.pad_id
     logprobs = data.collector.scorer.student_logprobs(
-        PaddedTokens.prompts([prompts[probe.row] for probe in probes], pad),
-        PaddedTokens.completions([probe.ids for probe in probes], pad),
+        PaddedTokens.prompts([prompts[probe.row] for probe in probes] or [[pad]], pad),
+        PaddedTokens.completions([probe.ids for probe in probes] or [[pad]], pad),
     )
-    return probe_sums(probes, logprobs)
+    # A process without held-out problems has scored a token of padding, for the others' sake.
+    return probe_sums(probes, logprobs[: len(probes)])
 
 
 @torch.no_grad()

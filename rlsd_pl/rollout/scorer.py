@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from rlsd_pl.collectives import global_max
 from rlsd_pl.contexts import Context
 from rlsd_pl.errors import UserCodeError
 from rlsd_pl.policy import Policy
@@ -96,9 +97,15 @@ class Scorer:
         return scored - batch.rollout_logprobs, batch.completions.mask & has_context[:, None]
 
     def student_logprobs(self, prompts: PaddedTokens, completions: PaddedTokens) -> Tensor:
-        """[B, T] nats: the completions under the policy itself, whoever wrote them."""
+        """[B, T] nats: the completions, at least one, under the policy itself, whoever wrote them.
+
+        Processes may bring different numbers of them. Under FSDP a forward is collective, so those with fewer score
+        their last one again.
+        """
+        count = len(prompts.ids)
+        rows = torch.arange(global_max(count, self.policy.device)).clamp(max=count - 1)
         with self.forward_context():
-            return self._score(self.policy, prompts, completions).logprobs
+            return self._score(self.policy, prompts.rows(rows), completions.rows(rows)).logprobs[:count]
 
     def _teacher_scores(self, batch: RolloutBatch, prompts: PaddedTokens, has_context: Tensor) -> TeacherScores:
         with self.teacher.scoring(self.policy) as model:
