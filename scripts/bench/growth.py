@@ -90,6 +90,9 @@ def draw(points: dict[str, dict[str, list[float]]], path: Path) -> None:
         for phase in PHASES:
             panels[0][column].loglog(AXES[axis], values[phase], marker="o", label=phase)
         panels[1][column].loglog(AXES[axis], values["memory"], marker="o", color="black")
+        for panel in panels[:, column]:
+            panel.set_xticks(AXES[axis], [f"{value:,}" for value in AXES[axis]], fontsize=8)
+            panel.minorticks_off()
         panels[1][column].set_xlabel({"T": "completion tokens", "G": "completions", "V": "vocabulary"}[axis])
     panels[0][0].set_ylabel("CPU seconds")
     panels[1][0].set_ylabel("peak memory, MB")
