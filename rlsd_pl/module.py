@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from rlsd_pl.functional import masked_mean
 from rlsd_pl.models import Dtype, LoRA, load_config, load_tokenizer, max_positions
 from rlsd_pl.objectives import Objective
 from rlsd_pl.optimizers import check_optimizer
-from rlsd_pl.persistence.frozen import leave_out, put_back
+from rlsd_pl.persistence.frozen import hashes_of, leave_out, put_back
 from rlsd_pl.policy import Policy, TeacherStates, encode_chat
 from rlsd_pl.teachers import FrozenTeacher, Teacher
 from rlsd_pl.types import Message, MicroBatch, RolloutBatch, Signal, TokenLoss, TokenScores, ValidationBatch
@@ -143,11 +144,16 @@ class PolicyModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out what training does not change."""
-        leave_out(checkpoint, self._frozen_weights())
+        leave_out(checkpoint, self._frozen_hashes)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it from the model again."""
-        put_back(checkpoint, self._frozen_weights(), self.name_or_path)
+        put_back(checkpoint, self._frozen_weights(), self._frozen_hashes, self.name_or_path)
+
+    @cached_property
+    def _frozen_hashes(self) -> dict[str, int]:
+        """Once per run: reading all weights at every checkpoint would take seconds of each iteration."""
+        return hashes_of(self._frozen_weights())
 
     def _frozen_weights(self) -> dict[str, Tensor]:
         """Weights of the policy without a gradient, by their names in the module; none of a sharded one, whose

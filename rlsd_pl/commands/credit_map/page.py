@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from rlsd_pl.commands.credit_map.text import clean, printable
-from rlsd_pl.persistence.storage import write_text
-
-TEMPLATE = "page.html"
+from rlsd_pl.commands.pages import write_page
 
 NOTHING = "None of these completions has token credit: the objective has no such term, or every advantage is 0."
 
@@ -73,22 +70,15 @@ def write_credit_page(records: Sequence[Mapping[str, Any]], path: Path, source: 
     Returns:
         The path.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    text = (files("rlsd_pl.commands.credit_map") / TEMPLATE).read_text("utf-8")
     largest = max((abs(x) for record in records for x in _credits(record) if math.isfinite(x)), default=0.0)
-    shown = environment.from_string(text).render(
-        source=source,
-        largest=f"{largest:.3g}",
-        columns=list(COLUMNS),
-        completions=[_completion(record, largest) for record in records],
-        nothing="" if largest else NOTHING,
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, shown)
+    values = {
+        "source": source,
+        "largest": f"{largest:.3g}",
+        "columns": list(COLUMNS),
+        "completions": [_completion(record, largest) for record in records],
+        "nothing": "" if largest else NOTHING,
+    }
+    write_page(path, "rlsd_pl.commands.credit_map", values)
     return path
 
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
-import jinja2
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rlsd_pl.commands import pages
 from rlsd_pl.commands.preflight.charts import HEIGHT, WIDTH
 from rlsd_pl.commands.preflight.panels import Panel
 from rlsd_pl.commands.resolved import Line
-from rlsd_pl.persistence.storage import write_text
-
-TEMPLATE = "page.html"
 
 
 def show(console: Console, verdict: str, learns: bool, panels: Sequence[Panel]) -> None:
@@ -36,19 +32,14 @@ def show(console: Console, verdict: str, learns: bool, panels: Sequence[Panel]) 
 def write_page(
     path: Path, verdict: str, learns: bool, panels: Sequence[Panel], command: str, resolved: Sequence[Line]
 ) -> None:
-    """Write the page; everything in it is escaped, since completions are the model's."""
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    source = (files("rlsd_pl.commands.preflight") / TEMPLATE).read_text("utf-8")
-    shown = environment.from_string(source).render(
-        verdict=verdict,
-        learns=learns,
-        panels=panels,
-        command=command,
-        resolved=resolved,
-        width=WIDTH,
-        height=HEIGHT,
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, shown)
+    """Write the page."""
+    values = {
+        "verdict": verdict,
+        "learns": learns,
+        "panels": panels,
+        "command": command,
+        "resolved": resolved,
+        "width": WIDTH,
+        "height": HEIGHT,
+    }
+    pages.write_page(path, "rlsd_pl.commands.preflight", values)

@@ -7,9 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
 from markupsafe import Markup
 
+from rlsd_pl.commands import pages
 from rlsd_pl.commands.report import charts
 from rlsd_pl.commands.report.charts import Chart, chart
 from rlsd_pl.commands.report.commands import Said
@@ -18,7 +18,6 @@ from rlsd_pl.commands.report.figures import styled
 from rlsd_pl.commands.report.panels import Panel
 from rlsd_pl.commands.report.study import Study
 from rlsd_pl.commands.report.table import Table
-from rlsd_pl.persistence.storage import write_text
 
 DARK = {"#000000": "#e4e6ea", "#0072B2": "#4ba3e3", "#D55E00": "#f0803c", "#009E73": "#2fc39a"}
 """Colours that are too dark on a dark page, and what stands for them there."""
@@ -56,34 +55,29 @@ def write_page(
     traces: Sequence[Trace],
     commands: Sequence[Said],
 ) -> None:
-    """Write the page; everything in it is escaped, since completions are the model's."""
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["anchor"] = anchor
-    here = files("rlsd_pl.commands.report")
+    """Write the page."""
     sections = sectioned(panels)
     contents = [(anchor(name), name) for name in sections] + [("tables", "Tables")]
     contents += [("credit", "Credit")] * bool(traces) + [("commands", "Commands")]
-    shown = environment.from_string((here / "page.html").read_text("utf-8")).render(
-        title=title,
-        summary=summary(study),
-        warnings=warnings,
-        contents=contents,
-        objectives=study.objectives,
-        seeds=study.seeds,
-        kinds={name: place for place, name in enumerate(study.objectives)},
-        looks=looks(study.objectives),
-        sections=list(sections.items()),
-        size=charts,
-        band_note=BANDS,
-        tables=tables,
-        table_note=TABLES,
-        traces=traces,
-        commands=commands,
-        script=Markup((here / "page.js").read_text("utf-8")),
-    )
-    write_text(path, shown)
+    values = {
+        "title": title,
+        "summary": summary(study),
+        "warnings": warnings,
+        "contents": contents,
+        "objectives": study.objectives,
+        "seeds": study.seeds,
+        "kinds": {name: place for place, name in enumerate(study.objectives)},
+        "looks": looks(study.objectives),
+        "sections": list(sections.items()),
+        "size": charts,
+        "band_note": BANDS,
+        "tables": tables,
+        "table_note": TABLES,
+        "traces": traces,
+        "commands": commands,
+        "script": Markup((files("rlsd_pl.commands.report") / "page.js").read_text("utf-8")),
+    }
+    pages.write_page(path, "rlsd_pl.commands.report", values, {"anchor": anchor})
 
 
 def sectioned(panels: Sequence[Panel]) -> Mapping[str, Sequence[Chart]]:
