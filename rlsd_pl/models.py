@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-EMBEDDED = {"lab": "base", "lab-expert": "expert"}
+EMBEDDED = {"lab": "base", "lab-long": "long", "lab-expert": "expert"}
 """Models in this package, and their folders: the lab's base policy, and one that learned without misconceptions."""
 
 NAMES_SHOWN = 3

@@ -46,7 +46,7 @@ def test_alarms_come_as_within_the_run():
     ],
 )
 def test_what_an_alarm_is_worth(fall, alarm, lead, verdict):
-    outcome = Outcome("opsd", "0", fall, alarm)
+    outcome = Outcome("opsd", 0, fall, alarm)
     assert (outcome.lead, outcome.verdict) == (lead, verdict)
 
 
@@ -70,14 +70,17 @@ def sweep(tmp_path):
             rows.append((step, 0.2 if fell else 0.6 + step / 100, 0.5 if objective == "opsd" and step >= 10 else 0.0))
         with (folder / "metrics.csv").open("w", newline="") as file:
             csv.writer(file).writerows(rows)
+        objective_class = {"opsd": "OPSD", "rlvr": "RLVR"}[objective]
+        config = f"seed_everything: {seed}\nobjective: {{class_path: rlsd_pl.objectives.{objective_class}}}\n"
+        (tmp_path / objective / f"seed-{seed}" / "config.yaml").write_text(config)
     return tmp_path
 
 
 def test_a_sweep_is_judged_run_by_run(sweep, capsys):
-    found = outcomes(sweep, [Above("rollout/hollow", 0.2, 2)], [], 0.1)
-    opsd = [Outcome("opsd", seed, 20, 15, "rollout/hollow") for seed in "01"]
-    assert found == [*opsd, Outcome("rlvr", "0", None, None)]
-    assert outcomes(sweep, [Above("rollout/hollow", 0.2, 2)], ["1"], 0.1) == [opsd[1]]
+    found = outcomes([str(sweep)], [Above("rollout/hollow", 0.2, 2)], [], 0.1)
+    opsd = [Outcome("opsd", seed, 20, 15, "rollout/hollow") for seed in (0, 1)]
+    assert found == [*opsd, Outcome("rlvr", 0, None, None)]
+    assert outcomes([str(sweep)], [Above("rollout/hollow", 0.2, 2)], [1], 0.1) == [opsd[1]]
     main([str(sweep), "--rule", "Above rollout/hollow 0.2 2", "--csv", str(sweep / "alarms.csv")])
     said = " ".join(capsys.readouterr().out.split())
     assert "2 of 2 falls had an alarm at least 5 iterations before; 0 of 1 runs without a fall had one." in said
@@ -87,7 +90,13 @@ def test_a_sweep_is_judged_run_by_run(sweep, capsys):
 def test_a_folder_without_runs_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(tmp_path)])
-    assert "no runs OBJECTIVE/seed-N" in capsys.readouterr().err
+    assert f"{tmp_path} holds no run" in capsys.readouterr().err
+
+
+def test_seeds_without_runs_are_told(sweep, capsys):
+    with pytest.raises(SystemExit):
+        main([str(sweep), "--seeds", "7"])
+    assert "No run with val/sampled_accuracy on these seeds" in capsys.readouterr().err
 
 
 def test_a_run_with_measurements_gets_a_picture(tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rlsd_pl.commands import real_model, small_model
+from rlsd_pl.commands import pages, real_model, small_model
 from rlsd_pl.commands.cli import fit
 from rlsd_pl.commands.evaluate import evaluate
 from rlsd_pl.commands.runs import CHECKPOINT_VARIABLE, RUN_DIR_VARIABLE, read_history
@@ -241,7 +241,7 @@ def test_the_page_is_filled_from_the_folders(study, tmp_path):
 
 def test_a_page_without_a_place_and_a_folder_without_runs_are_refused(study, tmp_path, capsys):
     with pytest.raises(ValueError, match="no place for results"):
-        real_model.filled("# results", "results", "text")
+        pages.filled("# results", "results", "text")
     with pytest.raises(SystemExit):
         real_model.main(["--root", str(tmp_path)])
     assert "holds no run" in capsys.readouterr().err

@@ -12,7 +12,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from rlsd_pl.commands.runs import History, read_history
+from rlsd_pl.commands.help import fail
+from rlsd_pl.commands.report.load import find
+from rlsd_pl.commands.runs import History
 
 ACCURACY = "val/sampled_accuracy"
 
@@ -32,7 +34,7 @@ class Outcome:
     """
 
     objective: str
-    seed: str
+    seed: int
     fall: int | None
     alarm: int | None
     key: str = ""
@@ -82,16 +84,15 @@ def first_alarm(history: History, rules: Sequence[object]) -> tuple[int, str] | 
     return None
 
 
-def outcomes(root: Path, rules: Sequence[object], seeds: Sequence[str], drop: float) -> list[Outcome]:
-    """Of the runs ``ROOT/OBJECTIVE/seed-N``, as a sweep leaves them, on the given seeds (all, if none is given)."""
+def outcomes(places: Sequence[str], rules: Sequence[object], seeds: Sequence[int], drop: float) -> list[Outcome]:
+    """Of the runs in and below these folders, on the given seeds (all, if none is given)."""
     found = []
-    for folder in sorted(root.glob("*/seed-*")):
-        seed, history = folder.name.removeprefix("seed-"), read_history(folder)
-        if ACCURACY not in history or (seeds and seed not in seeds):
+    for run in find(places):
+        if ACCURACY not in run.history or (seeds and run.seed not in seeds):
             continue
-        alarm = first_alarm(history, rules)
-        fall = fall_of(history[ACCURACY], drop)
-        found.append(Outcome(folder.parent.name, seed, fall, *(alarm or (None, ""))))
+        alarm = first_alarm(run.history, rules)
+        fall = fall_of(run.history[ACCURACY], drop)
+        found.append(Outcome(run.objective, run.seed, fall, *(alarm or (None, ""))))
     return found
 
 
@@ -110,20 +111,27 @@ def parsed(text: str) -> object:
         raise argparse.ArgumentTypeError(f"got {text!r}; expected 'CLASS KEY LIMIT [CHECKS]': {error}") from None
 
 
+def _seeds(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
 def main(argv: Sequence[str]) -> None:
     """Judge rules by finished runs."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sweep", type=Path, help="folder with OBJECTIVE/seed-N/")
+    parser.add_argument("runs", nargs="+", help="run folders, or folders that hold some, such as a sweep's")
     parser.add_argument("--rule", type=parsed, action="append", help="'Above rollout/hollow 0.2 3'; default: the run's")
-    parser.add_argument("--seeds", type=lambda text: text.split(","), default=[], help="0,1; default: all")
+    parser.add_argument("--seeds", type=_seeds, default=[], help="0,1; default: all")
     parser.add_argument("--drop", type=float, default=0.1, help="of sampled accuracy below its best: a fall")
     parser.add_argument("--csv", type=Path, help="also write a row per run")
     options = parser.parse_args(argv)
     from rlsd_pl.leakage import default_rules
 
-    found = outcomes(options.sweep, options.rule or default_rules(), options.seeds, options.drop)
+    try:
+        found = outcomes(options.runs, options.rule or default_rules(), options.seeds, options.drop)
+    except ValueError as error:
+        fail(str(error))
     if not found:
-        parser.error(f"no runs OBJECTIVE/seed-N with {ACCURACY} under {options.sweep}")
+        fail(f"No run with {ACCURACY} on these seeds in {', '.join(options.runs)}.")
     _show(found)
     if options.csv is not None:
         with options.csv.open("w", newline="") as file:
@@ -138,7 +146,7 @@ def _show(found: Sequence[Outcome]) -> None:
     for outcome in found:
         cells = (outcome.fall, outcome.alarm, outcome.lead)
         shown = ["-" if cell is None else str(cell) for cell in cells]
-        table.add_row(outcome.objective, outcome.seed, *shown, outcome.key, outcome.verdict)
+        table.add_row(outcome.objective, str(outcome.seed), *shown, outcome.key, outcome.verdict)
     fell = [outcome for outcome in found if outcome.fall is not None]
     steady = [outcome for outcome in found if outcome.fall is None]
     early = sum(outcome.verdict == "early" for outcome in fell)

@@ -1,8 +1,9 @@
-"""Pages that commands write: one HTML file each, which needs nothing else."""
+"""Pages that commands write: HTML files that need nothing else, and marked places in Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -31,3 +32,21 @@ def write_page(
     source = (files(package) / TEMPLATE).read_text("utf-8")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, environment.from_string(source).render(**values))
+
+
+def filled(page: str, name: str, text: str) -> str:
+    """The page with ``text`` between the markers of a place.
+
+    Raises:
+        ValueError: if the page has no such place.
+    """
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    if not pattern.search(page):
+        raise ValueError(f"The page has no place for {name}: expected the lines {begin} and {end}.")
+    return pattern.sub(lambda _: f"{begin}\n\n{text}\n\n{end}", page, count=1)
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows under heads, as Markdown."""
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [heads, ["---"] * len(heads), *rows])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rlsd_pl.callbacks.model_card import LEAKAGE
 from rlsd_pl.commands.credit_map import plot_credit_map
 from rlsd_pl.commands.help import fail
+from rlsd_pl.commands.pages import filled, markdown_table
 from rlsd_pl.commands.plots import styles
 from rlsd_pl.commands.runs import History, read_history
 from rlsd_pl.functional import wilson_interval
@@ -79,19 +79,6 @@ def runs_of(study: Path) -> list[Run]:
     return [run for run in runs if run.history]
 
 
-def filled(page: str, name: str, text: str) -> str:
-    """The page with ``text`` between the markers of a place.
-
-    Raises:
-        ValueError: if the page has no such place.
-    """
-    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    if not pattern.search(page):
-        raise ValueError(f"The page has no place for {name}: expected the lines {begin} and {end}.")
-    return pattern.sub(lambda _: f"{begin}\n\n{text}\n\n{end}", page, count=1)
-
-
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
@@ -155,7 +142,7 @@ def results(folder: Path, runs: Sequence[Run]) -> str:
         found = [folder / f"{name}-{ending}.json" for ending in EVALUATED]
         measured = [json.loads(path.read_text()) if path.exists() else None for path in found]
         rows.append([name, *map(_accuracy, measured)])
-    return _table(heads, rows)
+    return markdown_table(heads, rows)
 
 
 def _accuracy(result: Mapping[str, Any] | None) -> str:
@@ -170,7 +157,7 @@ def leakage(runs: Sequence[Run]) -> str:
     """Each sign of leakage before training and after the last iteration."""
     signs = {key: name for key, name in LEAKAGE.items() if any(key in run.history for run in runs)}
     rows = [[run.name, *(_before_after(run.history.get(key, {})) for key in signs)] for run in runs]
-    return _table(["run", *signs.values()], rows)
+    return markdown_table(["run", *signs.values()], rows)
 
 
 def _before_after(series: Mapping[int, float]) -> str:
@@ -184,7 +171,7 @@ def times(sft: Path, runs: Sequence[Run]) -> str:
         [name, str(len(history.get(SECONDS[1], {}))), *(f"{sum(history.get(key, {}).values()):.0f}" for key in SECONDS)]
         for name, history in histories.items()
     ]
-    return _table(["run", "iterations", "rollouts (s)", "updates and evaluations (s)"], rows)
+    return markdown_table(["run", "iterations", "rollouts (s)", "updates and evaluations (s)"], rows)
 
 
 def samples(root: Path, runs: Sequence[Run], count: int) -> str:
@@ -202,7 +189,7 @@ def samples(root: Path, runs: Sequence[Run], count: int) -> str:
     said = {name: completions(folder / "hf", problems, limit) for name, folder in policies.items()}
     return "\n\n".join(
         f"*{problem.prompt}* ({problem.answer})\n\n"
-        + _table(["policy", "greedy completion"], [[name, texts[n]] for name, texts in said.items()])
+        + markdown_table(["policy", "greedy completion"], [[name, texts[n]] for name, texts in said.items()])
         for n, problem in enumerate(problems)
     )
 
@@ -220,7 +207,3 @@ def completions(model: Path, problems: Sequence[Problem], limit: int) -> list[st
     prompts = [policy.encode(student_messages(problem, verifier)) for problem in problems]
     answers = TransformersEngine().generate(policy, prompts, Sampling(limit, 1, 0.0), seed=0)
     return [group[0].text.strip().replace("|", "\\|").replace("\n", "<br>") for group in answers]
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [heads, ["---"] * len(heads), *rows])

@@ -106,7 +106,7 @@ def _targets(study: Study) -> list[Table]:
             continue
         ratio = iteration_ratio(own, base)
         told = name != study.baseline and base
-        rows.append(Row([name, _reached(own), _ratio(ratio) if told else ""], name))
+        rows.append(Row([name, _reached(own), ratio_cell(ratio) if told else ""], name))
         records += [
             {"objective": name, "seed": seed, "target": target, "iteration": found.iteration, "reached": found.reached}
             for seed, found in own.items()
@@ -131,7 +131,8 @@ def _reached(crossings: Mapping[int, Crossing]) -> str:
     return f"{len(times)} of {len(crossings)} runs by iteration {last:.0f}" + (f", those after {mean}" if mean else "")
 
 
-def _ratio(ratio: Ratio) -> str:
+def ratio_cell(ratio: Ratio) -> str:
+    """How many times fewer iterations, with the interval, or what is known instead."""
     if ratio.relation == "?":
         return "undefined: runs on both sides do not reach it" if ratio.seeds else "no common seed"
     if ratio.relation != "=":
@@ -153,7 +154,7 @@ def _shares(study: Study) -> list[Table]:
         if name in (study.baseline, study.ceiling) or not study.finished[name]:
             continue
         shares = {what: _share_of(values, name, study) for what, values in measured.items()}
-        rows.append(Row([name, *map(_share, shares.values())], name))
+        rows.append(Row([name, *map(share_cell, shares.values())], name))
         records += [{"objective": name, "of": what, **share._asdict()} for what, share in shares.items()]
     note = (
         f"(objective - {study.baseline}) / ({study.ceiling} - {study.baseline}) of {study.key}, means over common "
@@ -181,5 +182,6 @@ def _share_of(values: Mapping[str, Mapping[int, float]], name: str, study: Study
     return share_of_ceiling(*three)
 
 
-def _share(share: Share) -> str:
+def share_cell(share: Share) -> str:
+    """A share of the ceiling with its interval, or why there is none."""
     return f"undefined: {share.reason}" if share.reason else f"{share.share:.2f} [{share.low:.2f}, {share.high:.2f}]"

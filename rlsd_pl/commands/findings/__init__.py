@@ -1,0 +1,1 @@
+"""``docs/results.md``: from run folders to small CSVs, and from these to its tables and figures."""

@@ -1,0 +1,108 @@
+"""Tables and figures of docs/results.md. With --runs they come from sweeps ROOT/LAB/PART, whose figures are kept in
+small CSVs; without it from these CSVs alone."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rlsd_pl.commands.findings import figures, tables
+from rlsd_pl.commands.findings.collect import MAIN, Record, collect, read, write
+from rlsd_pl.commands.help import fail
+from rlsd_pl.commands.pages import filled, markdown_table
+
+LABS = ("lab", "lab-long")
+ALARMS, CONFIRM = "alarms", "confirm"
+PICTURED = ("rlvr", "rlsd", "cepo", "gated", "rlrt", "oracle")
+"""Methods of the figure with learning curves."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Fill in the page's marked places."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--runs", type=Path, help="root of the sweeps; default: the CSVs as they are")
+    parser.add_argument("--page", type=Path, default=Path("docs/results.md"))
+    options = parser.parse_args(list(argv))
+    folder = options.page.with_suffix("")
+    try:
+        if options.runs is not None:
+            write(collect(options.runs), folder)
+        records = read(folder)
+        options.page.write_text(with_tables(options.page.read_text(), records))
+    except (ValueError, OSError) as error:
+        fail(str(error))
+    draw(records, folder)
+
+
+def with_tables(page: str, records: Sequence[Record]) -> str:
+    """The page with every table that it has a place for.
+
+    Raises:
+        ValueError: for a place that no table belongs to.
+    """
+    for place in re.findall(r"<!-- (?!end of )(.+?) -->", page):
+        name, _, lab = place.partition(" of ")
+        if name not in TABLES:
+            raise ValueError(f"Got the place {place!r}; expected one of {', '.join(TABLES)}, with ' of LAB' behind.")
+        page = filled(page, place, TABLES[name](records, lab))
+    return page
+
+
+def _methods(records: Sequence[Record], lab: str) -> str:
+    return markdown_table(*_split(tables.methods(tables.of(records, lab, MAIN))))
+
+
+def _controls(records: Sequence[Record], lab: str) -> str:
+    reference = tables.of(records, lab, MAIN)
+    own = [record for record in records if record.lab == lab and record.part not in (MAIN, ALARMS, CONFIRM)]
+    own = [record for record in own if not record.part.startswith("group_size")]
+    rlsd = [record for record in reference if record.method == "rlsd"]
+    return markdown_table(*_split(tables.methods([*rlsd, *own], reference)))
+
+
+def _groups(records: Sequence[Record], lab: str) -> str:
+    parts = sorted({r.part for r in records if r.lab == lab and r.part.startswith("group_size")})
+    found = [tables.against_own_baseline(tables.of(records, lab, part)) for part in parts]
+    return markdown_table(found[0][0], [row for each in found for row in each[1:]]) if found else ""
+
+
+def _credit(records: Sequence[Record], lab: str) -> str:
+    own = _with_credit(records, lab)
+    return markdown_table(*_split(tables.credit(own))) + "\n\n" + tables.rank_correlation(own)
+
+
+def _with_credit(records: Sequence[Record], lab: str) -> list[Record]:
+    return [r for r in records if r.lab == lab and r.part not in (ALARMS, CONFIRM) and "group_size" not in r.part]
+
+
+TABLES: dict[str, Callable[[Sequence[Record], str], str]] = {
+    "ceiling": lambda records, lab: markdown_table(*_split(tables.ceiling(records, LABS))),
+    "methods": _methods,
+    "controls": _controls,
+    "groups": _groups,
+    "credit": _credit,
+    "OPSD": lambda records, lab: markdown_table(*_split(tables.course(tables.of(records, lab, ALARMS), "opsd"))),
+    "leakage": lambda records, lab: markdown_table(
+        *_split(tables.leakage(tables.of(records, lab, MAIN), ("rlsd", "cepo", "gated", "rlrt")))
+    ),
+    "passes": lambda records, lab: markdown_table(*_split(tables.passes(tables.of(records, lab, MAIN)))),
+    "confirmation": lambda records, lab: markdown_table(*_split(tables.confirmed(tables.of(records, lab, CONFIRM)))),
+    "costs": lambda records, lab: markdown_table(*_split(tables.costs(tables.of(records, lab, MAIN)))),
+}
+"""By what a place in the page says before ' of LAB'."""
+
+
+def _split(cells: tables.Cells) -> tuple[list[str], list[list[str]]]:
+    return cells[0], cells[1:]
+
+
+def draw(records: Sequence[Record], folder: Path) -> None:
+    """The figures, beside the CSVs."""
+    labs = [lab for lab in LABS if any(record.lab == lab for record in records)]
+    figures.curves({lab: tables.of(records, lab, MAIN) for lab in labs}, PICTURED, folder / "curves.png")
+    figures.credit({lab: _with_credit(records, lab) for lab in labs}, folder / "credit.png")
+    with_opsd = {lab: tables.of(records, lab, ALARMS) for lab in labs if tables.of(records, lab, ALARMS)}
+    if with_opsd:
+        figures.course(with_opsd, "opsd", folder / "opsd.png")

@@ -1,0 +1,91 @@
+"""The figures of docs/results.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rlsd_pl.commands.findings.collect import ACCURACY, Record
+from rlsd_pl.commands.findings.tables import COURSE, mean_of, study_of
+from rlsd_pl.commands.plots import Style, styles
+from rlsd_pl.comparison import mean_interval, paired_difference
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def curves(panels: Mapping[str, Sequence[Record]], names: Sequence[str], path: Path) -> None:
+    """Sampled accuracy of some methods, a panel per lab: mean over seeds and its 95 % t interval."""
+    from matplotlib.figure import Figure
+
+    drawn = dict(zip(names, styles(len(names)), strict=True))
+    figure = Figure(figsize=(5.2 * len(panels), 3.9), layout="constrained")
+    for place, (title, records) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(1, len(panels), place)
+        for name, style in drawn.items():
+            _band(axes, [r for r in records if r.method == name], ACCURACY, style, name)
+        _plain(axes, title, "iteration", "sampled accuracy, held out")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(names), 6), frameon=False)
+    figure.savefig(path, dpi=130)
+
+
+def course(panels: Mapping[str, Sequence[Record]], name: str, path: Path) -> None:
+    """Each seed of one method: accuracy and signs of leakage over its iterations, a row per lab."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.4 * len(COURSE) / 2, 4.6 * len(panels)), layout="constrained")
+    for row, (lab, records) in enumerate(panels.items()):
+        own = [record for record in records if record.method == name]
+        for column, (label, key) in enumerate(COURSE.items()):
+            place = row * len(COURSE) + column + 1
+            axes = figure.add_subplot(2 * len(panels), len(COURSE) // 2, place)
+            for record, style in zip(own, styles(len(own)), strict=True):
+                points = sorted(record.history.get(key, {}).items())
+                axes.plot([x for x, _ in points], [y for _, y in points], color=style.colour, linewidth=1.3,
+                          label=f"seed {record.seed}")  # fmt: skip
+            _plain(axes, f"{lab}: {label}", "iteration", "")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False)
+    figure.savefig(path, dpi=130)
+
+
+def credit(panels: Mapping[str, Sequence[Record]], path: Path) -> None:
+    """Each method's gain in area over RLVR against where its credit lies, a panel per lab."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2 * len(panels), 3.9), layout="constrained")
+    for place, (lab, records) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(1, len(panels), place)
+        study = study_of(records)
+        areas, auroc = study.by_seed(study.area(ACCURACY)), study.by_seed(mean_of("credit/auroc"))
+        for name in study.objectives:
+            if name == study.baseline or not auroc[name]:
+                continue
+            gain = paired_difference(areas[name], areas[study.baseline or ""])
+            place_x = float(np.mean(list(auroc[name].values())))
+            axes.errorbar(place_x, gain.mean, yerr=gain.half_width, fmt="o", markersize=4, capsize=2, color="#0072B2")
+            axes.annotate(name, (place_x, gain.mean), textcoords="offset points", xytext=(5, 4), fontsize=7)
+        axes.axhline(0, color="black", linewidth=0.8)
+        _plain(axes, lab, "AUROC of credit for decisive tokens", "area under the curve - RLVR")
+    figure.savefig(path, dpi=130)
+
+
+def _band(axes: Axes, records: Sequence[Record], key: str, style: Style, label: str) -> None:
+    points = sorted({at for record in records for at in record.history.get(key, {})})
+    points = [at for at in points if all(at in record.history.get(key, {}) for record in records)]
+    if not points:
+        return
+    found = [mean_interval([record.history[key][at] for record in records]) for at in points]
+    mean, half = np.array([f.mean for f in found]), np.nan_to_num(np.array([f.half_width for f in found]))
+    axes.plot(points, mean, color=style.colour, linestyle=style.dashes, linewidth=1.6, label=label)
+    axes.fill_between(points, mean - half, mean + half, color=style.colour, alpha=style.band, linewidth=0)
+
+
+def _plain(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,285 @@
+"""The tables of docs/results.md, from the records of its CSVs alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from scipy import stats
+
+from rlsd_pl.commands.findings.collect import ACCURACY, MAIN, Record
+from rlsd_pl.commands.report.load import Run
+from rlsd_pl.commands.report.study import Measure, Study, final
+from rlsd_pl.commands.report.tables import plus_minus, ratio_cell, share_cell
+from rlsd_pl.commands.sweep.results import shown
+from rlsd_pl.comparison import (
+    BySeed,
+    interquartile_mean,
+    iteration_ratio,
+    mean_interval,
+    paired_difference,
+    probability_of_improvement,
+    share_of_ceiling,
+)
+
+BASELINE, CEILING = "rlvr", "oracle"
+
+Cells = list[list[str]]
+"""A head and rows."""
+
+METHOD_HEADS = (
+    *("method", "learning rate", "final", "final - RLVR", "area - RLVR", "times fewer iterations"),
+    "share of the ceiling",
+)
+CEILING_HEADS = ("lab", "RLVR, final", "oracle, final", "oracle there at", "of RLVR's iterations", "times sooner")
+
+
+def study_of(records: Sequence[Record], baseline: str = BASELINE) -> Study:
+    """Records as a report sees runs, for its figures."""
+    runs = [
+        Run(Path(), r.method, r.seed, {}, r.history, max(r.history[ACCURACY]), finished=True, data=None)
+        for r in records
+        if ACCURACY in r.history
+    ]
+    names = {run.objective for run in runs}
+    return Study(runs, baseline if baseline in names else None, CEILING if CEILING in names else None, ACCURACY)
+
+
+def of(records: Sequence[Record], lab: str, *parts: str) -> list[Record]:
+    """Records of one lab, of these sweeps."""
+    return [record for record in records if record.lab == lab and record.part in parts]
+
+
+# --- methods against the baseline ------------------------------------------------------------------------------------
+
+
+def methods(records: Sequence[Record], reference: Sequence[Record] = ()) -> Cells:
+    """Each method against RLVR on common seeds, and as a share of the ceiling.
+
+    Args:
+        records: of the methods to tell.
+        reference: of the baseline and the ceiling, where they are not among these.
+    """
+    own = [record.method for record in records]
+    study = study_of([*records, *(record for record in reference if record.method not in own)])
+    final_values, areas = study.by_seed(final(ACCURACY)), study.by_seed(study.area(ACCURACY))
+    crossings = study.crossings(study.target or math.nan)
+    base = study.baseline or ""
+    names = [name for name in study.objectives if name in own]
+    names.sort(key=lambda name: -_mean(areas[name]))
+    rows = []
+    for name in names:
+        compared = name != base
+        rows.append([
+            f"`{name}`",
+            _figure(records, name, "lr"),
+            plus_minus(*mean_interval(list(final_values[name].values()))),
+            _difference(final_values[name], final_values[base]) if compared else "",
+            _difference(areas[name], areas[base]) if compared else "",
+            ratio_cell(iteration_ratio(crossings[name], crossings[base])) if compared else "",
+            _share(areas, name, study) if name not in (base, study.ceiling) else "",
+        ])  # fmt: skip
+    return [list(METHOD_HEADS), *rows]
+
+
+def _mean(values: BySeed) -> float:
+    return sum(values.values()) / len(values) if values else math.nan
+
+
+def _difference(method: BySeed, baseline: BySeed) -> str:
+    found = paired_difference(method, baseline)
+    return shown(found.mean, found.half_width, "+")
+
+
+def _share(values: Mapping[str, BySeed], name: str, study: Study) -> str:
+    if study.ceiling is None:
+        return ""
+    return share_cell(share_of_ceiling(values[name], values[study.baseline or ""], values[study.ceiling]))
+
+
+def _figure(records: Sequence[Record], name: str, figure: str) -> str:
+    values = {r.figures[figure] for r in records if r.method == name and figure in r.figures}
+    return " / ".join(f"{value:g}" for value in sorted(values))
+
+
+def ceiling(records: Sequence[Record], labs: Sequence[str]) -> Cells:
+    """RLVR and perfect credit in each lab: how much sooner the latter is where RLVR ends."""
+    rows = []
+    for lab in labs:
+        study = study_of(of(records, lab, MAIN))
+        if study.baseline is None or study.ceiling is None:
+            continue
+        values = study.by_seed(final(ACCURACY))
+        crossings = study.crossings(_mean(values[BASELINE]))
+        reached = [crossing.iteration for crossing in crossings[CEILING].values() if crossing.reached]
+        last = max(crossing.iteration for crossing in crossings[BASELINE].values())
+        rows.append([
+            f"`{lab}`",
+            *(plus_minus(*mean_interval(list(values[name].values()))) for name in (BASELINE, CEILING)),
+            f"{plus_minus(*mean_interval(reached))} ({len(reached)} seeds)" if reached else "",
+            f"{last:.0f}",
+            f"{last * len(reached) / sum(reached):.1f}" if reached else "",
+        ])  # fmt: skip
+    return [list(CEILING_HEADS), *rows]
+
+
+# --- credit, leakage, pass@k -----------------------------------------------------------------------------------------
+
+
+def credit(records: Sequence[Record], least: int = 3) -> Cells:
+    """AUROC and precision of credit for decisive tokens, beside what a method gains."""
+    study = study_of(records)
+    areas = study.by_seed(study.area(ACCURACY))
+    auroc, precision = (study.by_seed(mean_of(key)) for key in ("credit/auroc", "credit/precision_at_k"))
+    told = [name for name in study.objectives if auroc[name] and name != study.baseline]
+    told.sort(key=lambda name: -_mean(auroc[name]))
+    rows = [
+        [
+            f"`{name}`",
+            plus_minus(*mean_interval(list(auroc[name].values()))),
+            plus_minus(*mean_interval(list(precision[name].values()))) if precision[name] else "",
+            _difference(areas[name], areas[study.baseline or ""]),
+        ]
+        for name in told
+    ]
+    return [["method", "AUROC", "precision at k", "area - RLVR"], *rows]
+
+
+def rank_correlation(records: Sequence[Record]) -> str:
+    """Spearman's correlation over methods, the ceiling aside, between mean AUROC and mean gain in area."""
+    study = study_of(records)
+    areas, auroc = study.by_seed(study.area(ACCURACY)), study.by_seed(mean_of("credit/auroc"))
+    base = areas[study.baseline or ""]
+    told = [name for name in study.objectives if auroc[name] and name not in (study.baseline, study.ceiling)]
+    gains = [paired_difference(areas[name], base).mean for name in told]
+    correlation, p = stats.spearmanr([_mean(auroc[name]) for name in told], gains)
+    return f"Spearman's rank correlation over {len(told)} methods: {correlation:.2f} (p = {p:.2f})."
+
+
+def mean_of(key: str) -> Measure:
+    """A series' mean over all iterations that have it."""
+
+    def measure(run: Run) -> float | None:
+        values = [value for value in run.history.get(key, {}).values() if math.isfinite(value)]
+        return sum(values) / len(values) if values else None
+
+    return measure
+
+
+SIGNS = {
+    "hollow answers": "leakage/hollow_rate",
+    "answer first": "leakage/answer_first",
+    "invalid": "leakage/invalid_rate",
+    "answer forced before reasoning": "leakage/answer_before",
+    "answer at once": "leakage/rollout_at_once",
+}
+"""Signs of leakage, by the words of the page."""
+
+
+def leakage(records: Sequence[Record], names: Sequence[str]) -> Cells:
+    """Signs of leakage after the last iteration, and their difference from RLVR on common seeds."""
+    study = study_of(records)
+    rows = []
+    for label, key in SIGNS.items():
+        values = study.by_seed(final(key))
+        base = values.get(BASELINE, {})
+        cells = [f"{plus_minus(*mean_interval(list(base.values())))}" if base else ""]
+        for name in names:
+            cells.append(_difference(values.get(name, {}), base))
+        rows.append([label, *cells])
+    return [["after the last iteration", "`rlvr`", *(f"`{name}` - `rlvr`" for name in names)], *rows]
+
+
+COURSE = {
+    "sampled accuracy": ACCURACY,
+    "hollow": "leakage/hollow_rate",
+    "answer first": "leakage/answer_first",
+    "invalid": "leakage/invalid_rate",
+    "answer at once": "leakage/rollout_at_once",
+    "divergence from the teacher": "leakage/gap",
+}
+
+
+def course(records: Sequence[Record], name: str, every: int = 10) -> Cells:
+    """A method over its iterations: mean and half-width over seeds."""
+    own = [record for record in records if record.method == name]
+    points = sorted({at for record in own for at in record.history[ACCURACY] if at % every == 0})
+    rows = []
+    for at in points:
+        cells = []
+        for key in COURSE.values():
+            values = [r.history[key][at] for r in own if at in r.history.get(key, {})]
+            cells.append(plus_minus(*mean_interval(values)) if values else "")
+        rows.append([str(at), *cells])
+    return [["iteration", *COURSE], *rows]
+
+
+def passes(records: Sequence[Record]) -> Cells:
+    """pass@k of the finished runs, with the difference from RLVR on common seeds at the first and the last k."""
+    by: dict[str, dict[int, dict[int, float]]] = {}
+    for record in records:
+        for figure, value in record.figures.items():
+            if figure.startswith("pass_at_"):
+                by.setdefault(record.method, {}).setdefault(int(figure[8:]), {})[record.seed] = value
+    ks = sorted({k for values in by.values() for k in values})
+    if not ks or BASELINE not in by:
+        return [["method"]]
+    ends = (ks[0], ks[-1])
+    rows = []
+    for name, values in sorted(by.items(), key=lambda item: -_mean(item[1][ks[0]])):
+        means = [plus_minus(*mean_interval(list(values[k].values()))) for k in ks]
+        gains = [_difference(values[k], by[BASELINE][k]) if name != BASELINE else "" for k in ends]
+        rows.append([f"`{name}`", *means, *gains])
+    return [["method", *(f"pass@{k}" for k in ks), *(f"pass@{k} - RLVR" for k in ends)], *rows]
+
+
+def confirmed(records: Sequence[Record], names: Sequence[str] = ()) -> Cells:
+    """Methods on fresh seeds: paired difference, probability of improvement, IQM."""
+    study = study_of(records)
+    measures = {"final": study.by_seed(final(ACCURACY)), "area": study.by_seed(study.area(ACCURACY))}
+    rows = []
+    for what, values in measures.items():
+        base = values.get(BASELINE, {})
+        for name in names or [each for each in study.objectives if each != BASELINE]:
+            own = list(values[name].values())
+            rows.append([
+                f"`{name}`", what, str(len(own)), plus_minus(*mean_interval(own)), f"{interquartile_mean(own):.3f}",
+                plus_minus(*mean_interval(list(base.values()))), _difference(values[name], base),
+                f"{probability_of_improvement(own, list(base.values())):.2f}",
+            ])  # fmt: skip
+    return [["method", "figure", "seeds", "mean", "IQM", "RLVR", "difference", "P(better)"], *rows]
+
+
+COSTS = ("tokens generated", "completions scored", "training seconds")
+
+
+def costs(records: Sequence[Record]) -> Cells:
+    """What a run of each method takes, beside RLVR's."""
+    means: dict[str, list[float]] = {}
+    for name in dict.fromkeys(record.method for record in records):
+        own = [record.figures for record in records if record.method == name]
+        means[name] = [sum(f[cost] for f in own) / len(own) for cost in COSTS]
+    base = means.get(BASELINE)
+    rows = [
+        [
+            f"`{name}`",
+            *(f"{own:,.0f} ({own / of_base:.2f})" for own, of_base in zip(values, base or values, strict=True)),
+        ]
+        for name, values in sorted(means.items(), key=lambda item: item[1][-1])
+    ]
+    return [["method", *(f"{cost} (RLVR: 1)" for cost in COSTS)], *rows]
+
+
+def against_own_baseline(records: Sequence[Record]) -> Cells:
+    """RLSD against the RLVR of the same sweep."""
+    study = study_of(records, next((r.method for r in records if r.method.startswith(f"{BASELINE} ")), BASELINE))
+    values = {"final": study.by_seed(final(ACCURACY)), "area": study.by_seed(study.area(ACCURACY))}
+    base = study.baseline or ""
+    rows = []
+    for name in study.objectives:
+        if name == base:
+            continue
+        cells = [plus_minus(*mean_interval(list(values["final"][each].values()))) for each in (base, name)]
+        rows.append([f"`{name}`", *cells, *(_difference(v[name], v[base]) for v in values.values())])
+    return [["method", "RLVR, final", "final", "final - RLVR", "area - RLVR"], *rows]
