@@ -16,8 +16,10 @@ import pytest
 
 from rlsd_pl.commands.runs import finished_iterations, is_finished, read_history
 from rlsd_pl.commands.sweep import sweep
+from rlsd_pl.commands.sweep.dry_run import complaint
+from rlsd_pl.commands.sweep.flags import check_flags
 from rlsd_pl.commands.sweep.grid import Grid, objective_name
-from rlsd_pl.commands.sweep.launch import LocalLauncher, environment
+from rlsd_pl.commands.sweep.launch import FIT, LocalLauncher, environment
 from rlsd_pl.commands.sweep.processes import Processes, State
 from rlsd_pl.commands.sweep.results import FinishedRun, changes, figures, table
 from rlsd_pl.persistence.lock import RunLock
@@ -162,6 +164,72 @@ def test_refuses_before_anything_starts(
     assert exit_info.value.code == 2
     assert complaint in capsys.readouterr().err
     assert not folder.exists()
+
+
+NOTED = """
+import json, os, sys
+from pathlib import Path
+with Path(__file__).with_name("tried.jsonl").open("a") as tried:
+    tried.write(json.dumps([os.getpid(), sys.argv[1:]]) + "\\n")
+os.write(1, b"not an answer\\n")
+print("on the way", file=sys.stderr)
+if "4" in sys.argv and "rlsd" in sys.argv:
+    {}
+"""
+
+
+def tried(folder: Path, at_last: str) -> tuple[list, str]:
+    """(process, arguments) of each start of a program, up to the one that does ``at_last``; and what is then said."""
+    program = folder / "noted.py"
+    program.write_text(NOTED.format(at_last))
+    grid = Grid(folder / "sweep", ["rlvr", "rlsd", "opsd"], [3], ["--x", "1"], {"lr": ["2", "4"]}, [7])
+    said = ""
+    try:
+        check_flags(grid, [str(program)])
+    except ValueError as error:
+        said = str(error)
+    return [json.loads(line) for line in (folder / "tried.jsonl").read_text().splitlines()], said
+
+
+def test_one_process_tries_all_flags(tmp_path: Path) -> None:
+    starts, said = tried(tmp_path, "sys.exit(0)")
+    assert said == ""
+    assert [arguments for _, arguments in starts] == [
+        ["--objective", objective, "--seed_everything", "3", "--x", "1", "--lr", lr, "--print_config"]
+        for objective in ("rlvr", "rlsd", "opsd")
+        for lr in ("2", "4")
+    ]
+    assert len({process for process, _ in starts}) == 1
+
+
+@pytest.mark.parametrize(
+    ("at_last", "complaint"),
+    [
+        ("sys.exit(3)", "on the way"),
+        ("sys.exit('no such lr')", "on the way\nno such lr"),
+        ("raise KeyError('lr')", "KeyError: 'lr'"),
+        ("os._exit(5)", "lr=4.\nIt ended with exit status 5."),
+        ("os.write(2, b'lost'); os.kill(os.getpid(), 9)", "lr=4.\nlost\nIt ended with exit status -9."),
+    ],
+)
+def test_the_first_complaint_comes_with_objective_and_setting(at_last: str, complaint: str, tmp_path: Path) -> None:
+    starts, said = tried(tmp_path, at_last)
+    assert len(starts) == 4  # none after it
+    assert said.startswith("fit does not accept these flags for rlsd with lr=4.\n")
+    assert said.endswith(complaint)
+
+
+UNKNOWN = "error: --objective.epsilon_w: RLVR has no such setting"
+
+
+def test_fit_is_tried_as_often_as_one_likes_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["-"])
+    monkeypatch.delitem(sys.modules, "rlsd_pl.commands.fit", raising=False)
+    shared = ["--seed_everything", "3", "--optimizer.lr", "1e-4"]
+    for objective, expected in (("rlvr", UNKNOWN), ("rlsd", ""), ("rlvr", UNKNOWN)):
+        flags = ["--objective", objective, *shared, "--objective.epsilon_w", "0.3", "--print_config"]
+        refused = complaint(FIT, flags)
+        assert refused.partition("\n")[0] == expected
 
 
 def test_refuses_a_folder_with_other_flags_or_other_files(tmp_path: Path) -> None:

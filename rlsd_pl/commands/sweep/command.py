@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from rich.console import Console
 
 from rlsd_pl.commands.help import fail
-from rlsd_pl.commands.presets import expand
 from rlsd_pl.commands.sweep import cluster, selection
-from rlsd_pl.commands.sweep.axes import Setting, label, take_axes
+from rlsd_pl.commands.sweep.axes import Setting, take_axes
+from rlsd_pl.commands.sweep.flags import check_flags
 from rlsd_pl.commands.sweep.grid import Grid
-from rlsd_pl.commands.sweep.launch import FIT, Launcher, LocalLauncher, fit_arguments
+from rlsd_pl.commands.sweep.launch import FIT, Launcher, LocalLauncher
 from rlsd_pl.commands.sweep.live import watch
 from rlsd_pl.commands.sweep.processes import Processes, State
 from rlsd_pl.commands.sweep.report import compare, report_failures
@@ -143,25 +140,3 @@ def _launcher(options: argparse.Namespace, grid: Grid, parameters: dict[str, Any
         return LocalLauncher(grid.flags, options.jobs, program)
     executor = cluster.make_executor(options.cluster, grid.folder / cluster.FOLDER, parameters)
     return cluster.ClusterLauncher(executor, grid.flags, program)
-
-
-def check_flags(grid: Grid, program: Sequence[str] = FIT) -> None:
-    """Let ``program`` parse each objective's flags without training, all at once.
-
-    Raises:
-        ValueError: with the first complaint.
-    """
-    probes = grid.probes()
-    for run in probes:
-        expand(fit_arguments(run, grid.flags))  # a misspelt preset needs no process to be found
-
-    def complaint(arguments: list[str]) -> str:
-        command = [sys.executable, *program, *arguments, "--print_config"]
-        child = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-        return child.stderr.strip() if child.returncode else ""
-
-    with ThreadPoolExecutor() as pool:
-        for run, text in zip(probes, pool.map(complaint, [fit_arguments(r, grid.flags) for r in probes]), strict=True):
-            if text:
-                varied = f" with {label(run.setting)}" if run.setting else ""
-                raise ValueError(f"fit does not accept these flags for {run.objective}{varied}.\n{text}")
