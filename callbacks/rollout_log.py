@@ -10,10 +10,13 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rlsd_pl.rollout.collector import RolloutSet
+from rlsd_pl.rollout.metrics import without_signal
 
 
 class RolloutLog(Callback):
     """Appends some groups of each iteration to ``rollouts.jsonl`` in the run folder, tokens and credit included.
+
+    These are the first ones with a signal, whose rewards differ; where there are too few of them, the first others too.
 
     Args:
         groups: groups per iteration; 0 writes none.
@@ -36,12 +39,15 @@ class RolloutLog(Callback):
 
 
 def records(rollouts: RolloutSet, groups: int, tokenizer: Any) -> list[dict[str, Any]]:
-    """One record per completion of the first groups. Per token: its advantage, and what that was made of, where the
-    objective has it: ``evidence`` (nats), ``weight``, and for the whole rollout ``strength``."""
+    """One record per completion of the first groups with a signal, then of others. Per token: its advantage, and what
+    that was made of, where the objective has it: ``evidence`` (nats), ``weight``, and for the whole rollout
+    ``strength``."""
     traces = _traces(rollouts)
     written = []
     size = len(rollouts.groups[0])
-    for row, rollout in enumerate(rollouts.rollouts[: groups * size]):
+    chosen = without_signal(rollouts.batch, len(rollouts.groups)).int().argsort(stable=True)[:groups].tolist()
+    for row in (group * size + own for group in chosen for own in range(size)):
+        rollout = rollouts.rollouts[row]
         completion, verdict = rollout.completion, rollout.verdict
         record: dict[str, Any] = {
             "problem": rollout.problem.id,

@@ -24,7 +24,7 @@ class SampleTable(Callback):
 
     Args:
         every: iterations between tables.
-        completions: rows of one table, from the first groups of the rollout.
+        completions: rows of one table, from the first groups of the rollout whose rewards differ, then from others.
     """
 
     def __init__(self, every: int = 10, completions: int = 8) -> None:

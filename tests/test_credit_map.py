@@ -16,9 +16,9 @@ from rlsd_pl.callbacks.rollout_log import records
 from rlsd_pl.collectives import global_means
 from rlsd_pl.commands.credit_map import plot_credit_map, write_credit_page
 from rlsd_pl.contexts import SolutionContext
-from rlsd_pl.engines import GroupedEngine
+from rlsd_pl.engines import GroupedEngine, ScriptedEngine
 from rlsd_pl.lab import ChainTask, LabVerifier, OracleCredit
-from rlsd_pl.objectives import OPSD, RLSD, RLVR, Constant, Objective, OPSDSampled
+from rlsd_pl.objectives import OPSD, RLSD, RLVR, Constant, MaskTruncated, Objective, OPSDSampled
 from rlsd_pl.policy import Policy
 from rlsd_pl.rollout.collector import RolloutCollector, RolloutSet
 from rlsd_pl.rollout.sampler import Sampler
@@ -158,6 +158,32 @@ def test_records_hold_what_a_token_weighs(policy):
     first = records(sampled, 1, tokenizer)[0]
     assert first["evidence"] == first["token_advantages"]
     assert "weight" not in first
+
+
+# Texts of the 4 completions of 3 problems; even lengths are right. The last one does not end within 10 tokens.
+SAME, DIFFER, CUT = ["it", "it", "it", "it"], ["it", "its", "it", "it"], ["it", "it", "it", "z" * 31]
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ([DIFFER, SAME, DIFFER], [0, 2, 1]),
+        ([SAME, DIFFER, DIFFER], [1, 2, 0]),
+        ([SAME, CUT, DIFFER], [2, 0, 1]),  # what differs is not learnt from
+        ([SAME, SAME, SAME], [0, 1, 2]),
+    ],
+)
+def test_groups_with_a_signal_are_recorded_first(policy, texts, expected):
+    numbers = {problem.prompt.split()[0]: group for problem, group in zip(PROBLEMS, texts, strict=True)}
+    engine = ScriptedEngine(lambda prompt, k: numbers[re.search(r"\d+", prompt)[0]][k])
+    collected = make(policy, RLVR(truncation=MaskTruncated()), engine=engine).collect(PROBLEMS, 0, 0)
+    assert [r.completion.truncated for r in collected.rollouts] == [text[0] == "z" for group in texts for text in group]
+    tokenizer = SimpleNamespace(convert_ids_to_tokens=list)
+    for count in (1, 2, 3):
+        written = [(record["problem"], len(record["completion"])) for record in records(collected, count, tokenizer)]
+        problems = [(PROBLEMS[place].id, texts[place][k]) for place in expected[:count] for k in range(4)]
+        assert [name for name, _ in written] == [name for name, _ in problems]
+        assert [n for _, n in written if n < 5] == [len(text) for _, text in problems if len(text) < 5]
 
 
 def test_a_run_leaves_both_maps_of_its_first_iteration_with_credit(tmp_path):

@@ -37,10 +37,8 @@ def rollout_sums(rollouts: Sequence[Rollout]) -> Sums:
 
 def group_sums(batch: RolloutBatch, sampled: SampledGroups) -> Sums:
     """Zero-variance groups, dynamic sampling, and completions without a context; keys ``rollout/``."""
-    groups, rows = float(len(sampled.groups)), float(len(batch))
-    shape = (len(sampled.groups), -1)
-    without = zero_variance_groups(batch.rewards.view(shape), batch.loss_mask.any(dim=1).view(shape))
-    sums = {"rollout/zero_variance_groups": (float(without.sum()), groups)}
+    groups, rows = len(sampled.groups), float(len(batch))
+    sums = {"rollout/zero_variance_groups": (float(without_signal(batch, groups).sum()), float(groups))}
     if sampled.resampling_rounds:
         replaced = float(len(sampled.replaced))
         sums["rollout/resampling_rounds"] = (float(sampled.resampling_rounds), 1.0)
@@ -49,6 +47,12 @@ def group_sums(batch: RolloutBatch, sampled: SampledGroups) -> Sums:
     if contexts is not None:
         sums["rollout/no_context"] = (float((~contexts.has_context).sum()), rows)
     return sums
+
+
+def without_signal(batch: RolloutBatch, groups: int) -> Tensor:
+    """bool [P]: the groups whose rewards are all equal, among completions that are learnt from."""
+    shape = (groups, -1)
+    return zero_variance_groups(batch.rewards.view(shape), batch.loss_mask.any(dim=1).view(shape))
 
 
 def contrast_sums(batch: RolloutBatch, sampled: SampledGroups, contrast: Context | None) -> Sums:
