@@ -144,6 +144,48 @@ def test_a_real_model_trains_on_rows_of_a_file(flags, tiny_model, problem_file, 
     assert "####" not in prompt
 
 
+ANSWERS: dict[str, str] = {}
+ASKED: list[str] = []
+
+
+def answer_by_heart(prompt: str, k: int) -> str:
+    """The known answers to problems that the prompt holds; otherwise none."""
+    ASKED.append(prompt)
+    return next((f"\\boxed{{{answer}}}" for question, answer in ANSWERS.items() if question in prompt), "no idea")
+
+
+def test_shifted_problems_are_the_held_out_rows_of_their_own_table(tiny_model, problem_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = []
+    for line in problem_file.read_text().splitlines():
+        row = json.loads(line)
+        rows.append({"prompt": row["question"], "answer": row["answer"].rpartition("#### ")[2]})
+    learnt, other = rows[:8], rows[8:12]
+    for name, table in (("train", learnt), ("other", other)):
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
+    ASKED.clear()
+    monkeypatch.setattr(f"{__name__}.ANSWERS", {row["prompt"]: row["answer"] for row in other[:3]})
+    fit(
+        [
+            *("--task", "jsonl", "--task.path", "train.jsonl", "--shifted", "rlsd_pl.tasks.TableTask"),
+            *("--shifted.path", "train.jsonl", "--shifted.val_path", "other.jsonl"),
+            *("--model", str(tiny_model), "--objective", "rlvr", "--task.val_fraction", "0.5", "--run_dir", "run"),
+            *("--engine", "rlsd_pl.engines.ScriptedEngine", "--engine.script", f"{__name__}.answer_by_heart"),
+            *("--data.prompts_per_rollout", "2", "--data.group_size", "2", "--data.max_completion_tokens", "24"),
+            *("--data.val_problems", "2", "--data.val_samples", "1"),
+            *("--trainer", "cpu", "--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1"),
+        ]
+    )
+    history = read_history(Path("run"))
+    assert history["leakage/shifted_accuracy"] == {0: 0.75, 1: 0.75}
+    assert history["leakage/shifted_invalid_rate"] == {0: 0.25, 1: 0.25}
+    assert history["val/greedy_accuracy"] == {0: 0.0, 1: 0.0}
+    assert history["rollout/reward"] == {1: 0.0}
+    for row in other:  # before training and after the iteration, one sample each
+        assert sum(row["prompt"] in prompt for prompt in ASKED) == 2
+    assert len(ASKED) == 2 * 4 + 2 * (2 + 2) + 2 * 2
+
+
 def test_the_console_shows_what_a_user_needs_and_nothing_else(tmp_path):
     command = [sys.executable, str(REPOSITORY / "scripts" / "fit.py"), *LAB, "--run_dir", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
