@@ -138,9 +138,10 @@ def teacher_kl_sums(module: PolicyModule, data: RolloutDataModule, groups: Group
     """
     rollouts = [group[0] for group in groups]
     shown = sum(module.context.check(rollout.problem) is None for rollout in rollouts)
-    # Under FSDP a forward is collective: if any process has privileged text, all score all of their completions.
+    # Under FSDP a forward is collective: if any process has privileged text, all score all of their completions, and
+    # one without a held-out problem joins in.
     anywhere = global_means({"shown": (float(shown), float(len(rollouts)))}).get("shown", 0.0)
-    if not anywhere or not rollouts:
+    if not anywhere:
         return {}
     delta, mask = data.collector.evidence(rollouts)
     return {"teacher_kl": (-float(delta[mask].sum()), float(mask.sum()))}

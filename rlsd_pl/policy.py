@@ -178,15 +178,17 @@ class Policy(nn.Module):
             return False
         return not (gradients and (self.sharded or (self.training and self._recomputes_activations)))
 
-    @staticmethod
-    def _continued(prefix: Prefix, rows: Tensor, completions: PaddedTokens) -> Tensor:
+    def _continued(self, prefix: Prefix, rows: Tensor, completions: PaddedTokens) -> Tensor:
         """[B, T, H] hidden states that predict each token of completions [B, T]."""
         prefix.take(rows)
         first = prefix.last[:, None]
-        if completions.ids.shape[1] == 1:
+        before = completions.ids.shape[1] - 1
+        # The last token predicts none; sharded, it is encoded where there is no other, so that the layers are called.
+        given = max(before, int(self.sharded))
+        if not given:
             return first
-        following = prefix.extend(PaddedTokens(completions.ids[:, :-1], completions.mask[:, :-1]))
-        return torch.cat([first, following], dim=1)
+        following = prefix.extend(PaddedTokens(completions.ids[:, :given], completions.mask[:, :given]))
+        return torch.cat([first, following[:, :before]], dim=1)
 
     def prefix(self, prompts: PaddedTokens) -> Prefix:
         """Prompts in a key-value cache, to be continued."""

@@ -51,6 +51,21 @@ def test_values_and_gradients_are_those_of_the_plain_path(policy, kind):
         assert torch.allclose(gradient, plain_gradients[name], atol=1e-5), name
 
 
+@torch.no_grad()
+def test_sharded_the_layers_are_called_equally_often_however_short_completions_are(policy):
+    calls: list[int] = []
+    policy.causal_lm.get_decoder().register_forward_hook(lambda *_: calls.append(1))
+    prompts = PaddedTokens.prompts(PROMPTS, 0)
+    for completions in (COMPLETIONS, [[row[0]] for row in COMPLETIONS]):
+        padded = PaddedTokens.completions(completions, 0)
+        policy.sharded = False
+        plain = policy(prompts, padded, 0.9).logprobs
+        calls.clear()
+        policy.sharded = True
+        assert torch.equal(policy(prompts, padded, 0.9).logprobs, plain)
+        assert len(calls) == 2
+
+
 def test_with_adapters_too(tiny_model):
     policy = Policy.from_pretrained(str(tiny_model), lora=LoRA(r=4))
     torch.manual_seed(1)

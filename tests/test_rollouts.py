@@ -170,6 +170,26 @@ def test_selecting_rows_trims_and_keeps_every_token(policy):
             )
 
 
+@pytest.mark.parametrize(("most", "forwards"), [(3, 2), (5, 3)])
+def test_processes_with_fewer_completions_or_none_make_as_many_forwards(policy, monkeypatch, most, forwards):
+    """Sharded, each would otherwise wait for the others for ever; here another process has ``most`` completions."""
+    calls: list[int] = []
+    policy.register_forward_hook(lambda *_: calls.append(1))
+    collector = make(policy, score_batch_size=2)
+    rollouts = collector.collect(PROBLEMS, 0, 0).rollouts[::4]
+    alone, shown = collector.evidence(rollouts)
+    monkeypatch.setattr("rlsd_pl.rollout.scorer.global_max", lambda value, device: max(value, most))
+    calls.clear()
+    delta, mask = collector.evidence(rollouts)
+    assert len(calls) == forwards
+    torch.testing.assert_close(delta, alone)
+    assert torch.equal(mask, shown)
+    calls.clear()
+    delta, mask = collector.evidence([])
+    assert len(calls) == forwards
+    assert (delta.numel(), mask.numel()) == (0, 0)
+
+
 def test_a_completion_without_context_gets_no_evidence(policy):
     collected = make(policy, context=EmptyHandedContext()).collect(PROBLEMS, 0, 0)
     batch = collected.batch

@@ -202,7 +202,7 @@ def test_problems_that_cannot_be_used_stop_the_run_or_are_skipped(tiny_model, ca
     train(tiny_model, RLVR(), task=Holed(), max_skipped_share=0.0, trainer={"max_epochs": 1})
 
 
-def test_held_out_problems_need_no_privileged_text(tiny_model):
+def test_held_out_problems_need_no_privileged_text(tiny_model, monkeypatch):
     class Unexplained(type(data().task)):
         def problem(self, split, index):
             problem = super().problem(split, index)
@@ -219,6 +219,13 @@ def test_held_out_problems_need_no_privileged_text(tiny_model):
     assert teacher_kl_sums(trained, rollouts, sampled)["teacher_kl"] == pytest.approx(expected)
     unexplained = [group for group in sampled if not group[0].problem.privileged]
     assert teacher_kl_sums(trained, rollouts, unexplained) == {}
+    assert teacher_kl_sums(trained, rollouts, []) == {}
+    # Other processes have some: one without a held-out problem scores along with them, and adds nothing.
+    scored: list[int] = []
+    trained.policy.register_forward_hook(lambda *_: scored.append(1))
+    monkeypatch.setattr("rlsd_pl.callbacks.leakage_samples.global_means", lambda sums: {"shown": 0.5})
+    assert teacher_kl_sums(trained, rollouts, []) == {"teacher_kl": (0.0, 0.0)}
+    assert len(scored) == 1
 
 
 def test_long_prompts_are_refused_with_the_setting_to_change(tiny_model):

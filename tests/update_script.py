@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from rlsd_pl.callbacks import RolloutMetrics
+from rlsd_pl.callbacks import LeakageDetection, RolloutMetrics
 from rlsd_pl.distributed import FSDP2Strategy
 from rlsd_pl.engines import ScriptedEngine
 from rlsd_pl.objectives import OPSD, RLSD
@@ -22,7 +22,7 @@ def say(prompt: str, k: int) -> str:
 
 
 def main(model: str, strategy: str, devices: int, out: str) -> None:
-    """Train two iterations with each objective and save weights and metrics."""
+    """Train two iterations with each objective and save weights and metrics; there is one held-out problem."""
     torch.set_num_threads(1)
     results = {}
     for objective in (RLSD(), OPSD()):
@@ -33,10 +33,12 @@ def main(model: str, strategy: str, devices: int, out: str) -> None:
                 "devices": devices,
                 "strategy": FSDP2Strategy() if strategy == "fsdp" else strategy,
                 "gradient_clip_val": 0.5,
-                "callbacks": [RolloutMetrics()],
+                "limit_val_batches": 1.0,
+                "callbacks": [RolloutMetrics(), LeakageDetection(answer_lead="so")],
             }
         )
-        trainer.fit(trained, data(engine=ScriptedEngine(say), max_completion_tokens=24, micro_batch_size=3))
+        settings = {"max_completion_tokens": 24, "micro_batch_size": 3, "val_problems": 1}
+        trainer.fit(trained, data(engine=ScriptedEngine(say), **settings))
         weights = {
             name: (p.full_tensor() if hasattr(p, "full_tensor") else p).detach()
             for name, p in trained.policy.trainable().items()

@@ -110,7 +110,10 @@ class RolloutCollector:
         return RolloutSet(sampled.groups, credited, sums, credit)
 
     def evidence(self, rollouts: Sequence[Rollout]) -> tuple[Tensor, Tensor]:
-        """:meth:`Scorer.evidence` of completions that are groups of their own."""
+        """:meth:`Scorer.evidence` of completions that are groups of their own; or none, where others have some."""
+        if not rollouts:
+            self.scorer.no_evidence()
+            return torch.zeros(0, 0), torch.zeros(0, 0, dtype=torch.bool)
         groups = [[rollout] for rollout in rollouts]
         batch = self._batch(self.sampler.prompts([rollout.problem for rollout in rollouts]), groups)
         return self.scorer.evidence(batch, groups)

@@ -96,20 +96,24 @@ class Scorer:
             scored = self._teacher_scores(batch, prompts, has_context).logprobs
         return scored - batch.rollout_logprobs, batch.completions.mask & has_context[:, None]
 
+    def no_evidence(self) -> None:
+        """:meth:`evidence` on a process that has no completion while others have some: it joins in their forwards."""
+        token = [[self.policy.pad_id]]
+        prompts, completions = PaddedTokens.prompts(token, token[0][0]), PaddedTokens.completions(token, token[0][0])
+        with self.forward_context(), self.teacher.scoring(self.policy) as model:
+            self._score_evenly(model, prompts, completions)
+
     def student_logprobs(self, prompts: PaddedTokens, completions: PaddedTokens) -> Tensor:
         """[B, T] nats: the completions, at least one, under the policy itself, whoever wrote them.
 
-        Processes may bring different numbers of them. Under FSDP a forward is collective, so those with fewer score
-        their last one again.
+        Processes may bring different numbers of them.
         """
-        count = len(prompts.ids)
-        rows = torch.arange(global_max(count, self.policy.device)).clamp(max=count - 1)
         with self.forward_context():
-            return self._score(self.policy, prompts.rows(rows), completions.rows(rows)).logprobs[:count]
+            return self._score_evenly(self.policy, prompts, completions).logprobs
 
     def _teacher_scores(self, batch: RolloutBatch, prompts: PaddedTokens, has_context: Tensor) -> TeacherScores:
         with self.teacher.scoring(self.policy) as model:
-            scored = self._score(model, prompts, batch.completions)
+            scored = self._score_evenly(model, prompts, batch.completions)
         # Without a context the evidence is 0, not that of a prompt without privileged text.
         column = has_context[:, None]
         logprobs = torch.where(column, scored.logprobs, batch.rollout_logprobs)
@@ -162,6 +166,19 @@ class Scorer:
                 scored.append(self._score(model, prompts, batch.completions).logprobs)
                 exists.append(shown)
         return ContrastScores(torch.stack(scored, dim=1), torch.stack(exists, dim=1))
+
+    def _score_evenly(self, model: Policy, prompts: PaddedTokens, completions: PaddedTokens) -> TokenScores:
+        """:meth:`_score` of as many rows as the process with the most of them has: the last one again.
+
+        Under FSDP a forward is collective, so all processes have to make the same number of them.
+        """
+        count = len(prompts.ids)
+        most = global_max(count, self.policy.device)
+        if most > count:
+            rows = torch.arange(most).clamp(max=count - 1)
+            prompts, completions = prompts.rows(rows), completions.rows(rows)
+        scored = self._score(model, prompts, completions)
+        return TokenScores(scored.logprobs[:count], scored.entropy[:count])
 
     @torch.no_grad()
     def _score(self, model: Policy, prompts: PaddedTokens, completions: PaddedTokens) -> TokenScores:
