@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rlsd_pl.commands.report.load import find
-from rlsd_pl.commands.runs import is_finished
+from rlsd_pl.commands.runs import is_finished, read_history
 from rlsd_pl.commands.sweep import cluster, sweep
 from rlsd_pl.commands.sweep.axes import Range, on_edge, probes, settings, split, take_axes
 from rlsd_pl.commands.sweep.grid import Grid, Run
@@ -272,6 +273,45 @@ def test_a_series_that_is_not_there_at_the_end_is_told_with_those_that_are(progr
         sweep([*argv, "--grid.optimizer.lr", "1e-4,2e-4", "--select_by", "val/pass_at_8"], program)
     said = " ".join(capsys.readouterr().err.split())
     assert "No run has logged val/pass_at_8 after its last iteration; expected one of val/sampled_accuracy" in said
+
+
+SMALL = [
+    *("--trainer", "cpu", "--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1"),
+    *("--data.prompts_per_rollout", "2", "--data.group_size", "2"),
+    *("--data.val_problems", "8", "--data.val_samples", "4"),
+]
+
+
+@pytest.mark.slow
+def test_a_grid_of_real_runs(tmp_path: Path, capsys: pytest.CaptureFixture):
+    folder = tmp_path / "sweep"
+    argv = ["--objectives", "rlvr", "--seeds", "0", "--select_seeds", "7", "--sweep_dir", str(folder), "--jobs", "2"]
+    assert sweep([*argv, "--grid.optimizer.lr", "1e-4,2e-3", *SMALL]) == 0, capsys.readouterr().out
+    runs, tried = rows(folder / "runs.csv"), rows(folder / "selection.csv")
+    best = next(r["setting"] for r in tried if r["chosen"] == "1")
+    assert [(r["objective"], r["setting"], r["seed"], r["use"], r["state"], r["folder"]) for r in runs] == [
+        ("rlvr", "optimizer.lr=1e-4", "7", "choose", "done", "rlvr/optimizer.lr=1e-4/seed-7"),
+        ("rlvr", "optimizer.lr=2e-3", "7", "choose", "done", "rlvr/optimizer.lr=2e-3/seed-7"),
+        ("rlvr", best, "0", "report", "done", f"rlvr/{best}/seed-0"),
+    ]
+    for run in runs:
+        config = yaml.safe_load((folder / run["folder"] / "config.yaml").read_text())
+        rate = float(run["setting"].partition("=")[2])
+        assert (config["optimizer"]["init_args"]["lr"], config["seed_everything"]) == (rate, int(run["seed"]))
+        assert run["completions scored"] == "4.0"  # by the update alone, 2 prompts of 2
+        assert 4 * 2 <= float(run["tokens generated"]) <= 4 * 80
+    scores = {}
+    for run in runs[:2]:
+        after = read_history(folder / run["folder"])["val/sampled_accuracy"]
+        assert after.keys() == {0, 1}
+        scores[run["setting"]] = after[1]
+    assert {r["setting"]: float(r["score"]) for r in tried} == pytest.approx(scores)
+    assert [r["chosen"] for r in tried].count("1") == 1
+    assert best == max(scores, key=lambda setting: scores[setting])  # the first of equal ones
+    assert scores[best] > 0
+    reported = read_history(folder / runs[2]["folder"])["val/sampled_accuracy"][1]
+    (result,) = [r for r in rows(folder / "results.csv") if r["metric"] == "sampled accuracy"]
+    assert (float(result["mean"]), result["n"]) == (pytest.approx(reported), "1")
 
 
 # --- clusters ---------------------------------------------------------------------------------------------------------
