@@ -26,7 +26,9 @@ def root(tmp_path_factory):
     (other / "sweep.json").write_text('{"flags": ["--objective.epsilon_w", "1"]}')
     for seed in (0, 1, 2):
         run = write_run(other / "rlsd" / f"seed-{seed}", "rlsd", seed, 0.9)
-        (run / "evaluation.json").write_text(json.dumps({"metrics": {"pass_at_1": 0.5, "pass_at_8": 0.75, "hollow": 0}}))
+        (run / "evaluation.json").write_text(
+            json.dumps({"metrics": {"pass_at_1": 0.5, "pass_at_8": 0.75, "hollow": 0}})
+        )
     write_run(other / "rlsd" / "seed-3", "rlsd", 3, 0.9, planned=20, done=10)  # not finished
     return root
 
@@ -109,7 +111,8 @@ def test_credit_stands_beside_the_gain():
     records = [
         Record(
             *("lab", "main", name, seed),
-            {ACCURACY: {0: 0.5 + more, 10: 0.5 + more}} | ({"credit/auroc": {10: auroc[name]}} if name in auroc else {}),
+            {ACCURACY: {0: 0.5 + more, 10: 0.5 + more}}
+            | ({"credit/auroc": {10: auroc[name]}} if name in auroc else {}),
         )
         for name, more in gain.items()
         for seed in (0, 1)
