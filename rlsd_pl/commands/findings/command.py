@@ -46,7 +46,8 @@ def with_tables(page: str, records: Sequence[Record]) -> str:
         name, _, lab = place.partition(" of ")
         if name not in TABLES:
             raise ValueError(f"Got the place {place!r}; expected one of {', '.join(TABLES)}, with ' of LAB' behind.")
-        page = filled(page, place, TABLES[name](records, lab))
+        here = not lab or any(record.lab == lab for record in records)
+        page = filled(page, place, TABLES[name](records, lab) if here else "")
     return page
 
 

@@ -75,9 +75,9 @@ def methods(records: Sequence[Record], reference: Sequence[Record] = ()) -> Cell
             f"`{name}`",
             _figure(records, name, "lr"),
             plus_minus(*mean_interval(list(final_values[name].values()))),
-            _difference(final_values[name], final_values[base]) if compared else "",
-            _difference(areas[name], areas[base]) if compared else "",
-            ratio_cell(iteration_ratio(crossings[name], crossings[base])) if compared else "",
+            _difference(final_values[name], final_values.get(base, {})) if compared else "",
+            _difference(areas[name], areas.get(base, {})) if compared else "",
+            ratio_cell(iteration_ratio(crossings[name], crossings.get(base, {}))) if compared else "",
             _share(areas, name, study) if name not in (base, study.ceiling) else "",
         ])  # fmt: skip
     return [list(METHOD_HEADS), *rows]
@@ -95,7 +95,7 @@ def _difference(method: BySeed, baseline: BySeed) -> str:
 def _share(values: Mapping[str, BySeed], name: str, study: Study) -> str:
     if study.ceiling is None:
         return ""
-    return share_cell(share_of_ceiling(values[name], values[study.baseline or ""], values[study.ceiling]))
+    return share_cell(share_of_ceiling(values[name], values.get(study.baseline or "", {}), values[study.ceiling]))
 
 
 def _figure(records: Sequence[Record], name: str, figure: str) -> str:
@@ -139,7 +139,7 @@ def credit(records: Sequence[Record], least: int = 3) -> Cells:
             f"`{name}`",
             plus_minus(*mean_interval(list(auroc[name].values()))),
             plus_minus(*mean_interval(list(precision[name].values()))) if precision[name] else "",
-            _difference(areas[name], areas[study.baseline or ""]),
+            _difference(areas[name], areas.get(study.baseline or "", {})),
         ]
         for name in told
     ]
@@ -150,9 +150,11 @@ def rank_correlation(records: Sequence[Record]) -> str:
     """Spearman's correlation over methods, the ceiling aside, between mean AUROC and mean gain in area."""
     study = study_of(records)
     areas, auroc = study.by_seed(study.area(ACCURACY)), study.by_seed(mean_of("credit/auroc"))
-    base = areas[study.baseline or ""]
+    base = areas.get(study.baseline or "", {})
     told = [name for name in study.objectives if auroc[name] and name not in (study.baseline, study.ceiling)]
     gains = [paired_difference(areas[name], base).mean for name in told]
+    if len(told) < 3:
+        return ""
     correlation, p = stats.spearmanr([_mean(auroc[name]) for name in told], gains)
     return f"Spearman's rank correlation over {len(told)} methods: {correlation:.2f} (p = {p:.2f})."
 
@@ -281,5 +283,5 @@ def against_own_baseline(records: Sequence[Record]) -> Cells:
         if name == base:
             continue
         cells = [plus_minus(*mean_interval(list(values["final"][each].values()))) for each in (base, name)]
-        rows.append([f"`{name}`", *cells, *(_difference(v[name], v[base]) for v in values.values())])
+        rows.append([f"`{name}`", *cells, *(_difference(v[name], v.get(base, {})) for v in values.values())])
     return [["method", "RLVR, final", "final", "final - RLVR", "area - RLVR"], *rows]
