@@ -1,4 +1,4 @@
-"""The typed containers that travel through one iteration.
+"""The typed containers that travel through one iteration; all are imported from here.
 
 Shapes: P prompts, G completions per prompt (a *group*), B = P * G, T completion tokens, V vocabulary.
 ``None`` means *absent*; an empty string or tensor never does.
