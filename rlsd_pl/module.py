@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,18 +19,14 @@ from rlsd_pl.errors import UserCodeError
 from rlsd_pl.evaluation import Evaluation
 from rlsd_pl.functional import masked_mean
 from rlsd_pl.models import Dtype, LoRA, load_config, load_tokenizer, max_positions
+from rlsd_pl.nonfinite import NonFiniteError as NonFiniteError
+from rlsd_pl.nonfinite import SkippedUpdates, gradient_norm, save_batch
 from rlsd_pl.objectives import Objective
 from rlsd_pl.optimizers import check_optimizer
 from rlsd_pl.persistence.frozen import hashes_of, leave_out, put_back
 from rlsd_pl.policy import Policy, TeacherStates, encode_chat
 from rlsd_pl.teachers import FrozenTeacher, Teacher
 from rlsd_pl.types import Message, MicroBatch, RolloutBatch, Signal, TokenLoss, TokenScores, ValidationBatch
-
-log = logging.getLogger(__name__)
-
-
-class NonFiniteError(FloatingPointError):
-    """Too many updates in a row had a gradient that is not finite."""
 
 
 class PolicyModule(LightningModule):
@@ -74,8 +69,7 @@ class PolicyModule(LightningModule):
         liger: bool = False,
     ) -> None:
         super().__init__()
-        if max_skipped_updates < 1:
-            raise ValueError(f"Got model.max_skipped_updates={max_skipped_updates}; expected at least 1.")
+        self.skipped_updates = SkippedUpdates(max_skipped_updates)
         if objective.needs.signals & Signal.CONTRAST and contrast is None:
             raise ValueError(
                 f"{type(objective).__name__} contrasts two contexts and got one. Set --contrast, for example to "
@@ -95,7 +89,6 @@ class PolicyModule(LightningModule):
             if shown is not None:
                 shown.bind(cast(Any, self.tokenizer))
         self.evaluation = Evaluation()
-        self.max_skipped_updates, self.skipped_in_a_row = max_skipped_updates, 0
         self.last_batch: RolloutBatch | None = None
         self._policy: Policy | None = None
 
@@ -163,8 +156,6 @@ class PolicyModule(LightningModule):
         named = self.policy.named_parameters(prefix="_policy", remove_duplicate=False)
         return {name: parameter.data for name, parameter in named if not parameter.requires_grad}
 
-    # --- training ----------------------------------------------------------------------------------------------------
-
     def training_step(self, micro: MicroBatch, batch_idx: int) -> STEP_OUTPUT:
         """One micro-batch: its loss, and what is logged of it."""
         self.last_batch = micro.batch
@@ -210,42 +201,17 @@ class PolicyModule(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the gradient norm before clipping; skip an update whose gradient is not finite."""
-        gradients = [p.grad for p in self.policy.trainable().values() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # type: ignore[operator]
-        # The norm is that of the whole gradient on every process, so that all of them skip or none does.
+        norm = gradient_norm(self.policy.trainable().values())
         finite = bool(torch.isfinite(norm))
         self.log("train/skipped_updates", float(not finite), on_step=False, on_epoch=True, reduce_fx="sum")
         if finite:
-            self.skipped_in_a_row = 0
+            self.skipped_updates.applied()
             self.log("train/grad_norm", norm, on_step=False, on_epoch=True, batch_size=1)
-            return
-        optimizer.zero_grad(set_to_none=True)  # an optimizer leaves a parameter without gradient alone
-        self.skipped_in_a_row += 1
-        log.warning("Skipped an update of iteration %d: its gradient norm is %s.", self.current_epoch + 1, norm.item())
-        if self.skipped_in_a_row >= self.max_skipped_updates:
-            batch = self._save_batch()
-            raise NonFiniteError(
-                f"The gradient was not finite in {self.skipped_in_a_row} updates in a row, the last in iteration "
-                f"{self.current_epoch + 1}. The weights are those before these updates. Lower --optimizer.lr, set "
-                f"--trainer.gradient_clip_val, or use a wider --trainer.precision. The last micro-batch is in {batch}."
-            )
-
-    def _save_batch(self) -> Path:
-        """The last micro-batch as plain tensors, for a look at what broke the loss."""
-        path = Path(self.trainer.default_root_dir) / "nonfinite_batch.pt"
-        if self.trainer.is_global_zero and self.last_batch is not None:
-            batch = self.last_batch
-            kept = {
-                "ids": batch.completions.ids,
-                "loss_mask": batch.loss_mask,
-                "rollout_logprobs": batch.rollout_logprobs,
-                "advantages": batch.advantages,
-                "token_advantages": batch.token_advantages,
-            }
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(kept, path)
-        return path
+        elif self.skipped_updates.skip(optimizer, self.current_epoch + 1, norm):
+            path = Path(self.trainer.default_root_dir) / "nonfinite_batch.pt"
+            if self.trainer.is_global_zero and self.last_batch is not None:
+                save_batch(self.last_batch, path)
+            raise self.skipped_updates.error(self.current_epoch + 1, path)
 
     def on_train_epoch_start(self) -> None:
         """Log the learning rate of the updates that follow; a scheduler changes it before the iteration ends."""
@@ -254,8 +220,6 @@ class PolicyModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Close the iteration: refresh the teacher."""
         self.teacher.after_iteration(self.policy, self.current_epoch)
-
-    # --- evaluation --------------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last evaluation."""
