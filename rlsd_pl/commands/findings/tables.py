@@ -36,14 +36,17 @@ CEILING_HEADS = ("lab", "RLVR, final", "oracle, final", "oracle there at", "of R
 
 
 def study_of(records: Sequence[Record], baseline: str = BASELINE) -> Study:
-    """Records as a report sees runs, for its figures."""
+    """Records as a report sees runs, for its figures; the target is half of the baseline's mean gain."""
     runs = [
         Run(Path(), r.method, r.seed, {}, r.history, max(r.history[ACCURACY]), finished=True, data=None)
         for r in records
         if ACCURACY in r.history
     ]
     names = {run.objective for run in runs}
-    return Study(runs, baseline if baseline in names else None, CEILING if CEILING in names else None, ACCURACY)
+    own = [run.history[ACCURACY] for run in runs if run.objective == baseline]
+    target = sum(series[0] + series[max(series)] for series in own) / (2 * len(own)) if own else None
+    ceiling = CEILING if CEILING in names else None
+    return Study(runs, baseline if own else None, ceiling, ACCURACY, target)
 
 
 def of(records: Sequence[Record], lab: str, *parts: str) -> list[Record]:
