@@ -85,15 +85,15 @@ class Falls(Rule):
 def default_rules() -> list[Rule]:
     """Rules of a run that names none.
 
-    The first is the only one that comes early where that was looked at, in the lab under SDPO: the probability of an
-    answer at once grows from iteration to iteration long before samples show it. On held-out prompts, every second
-    iteration, this limit was passed 6 iterations before accuracy fell. The others passed theirs with the fall or after
-    it: they tell what has happened and warn of nothing. That is one seed, on which the limit was chosen; it is
-    confirmed on no other, and false alarms are not measured. docs/leakage.md has the figures.
+    The first is the one that comes early: in the lab, 5 to 9 iterations before the accuracy of OPSD and SDPO fell, on
+    ten runs of ten. Its limit was chosen on seeds 0 and 1. It sees one way to collapse, answers without reasoning, and
+    was raised without cause too, mostly at a high learning rate. The rule on hollow answers comes with the fall or
+    after it; it asks for two evaluations in a row, since the first updates at a high rate make one pass by themselves.
+    The last two have never been seen to come early. docs/leakage.md has the figures.
     """
     return [
-        Rises("leakage/rollout_at_once", 0.002, checks=3),
-        Above("leakage/hollow_rate", 0.2, checks=1),
+        Rises("leakage/rollout_at_once", 0.003, checks=3),
+        Above("leakage/hollow_rate", 0.2, checks=2),
         Above("leakage/phrase_rate", 0.05, checks=1),
         Beyond("leakage/length_drift", 0.5, checks=1),
     ]

@@ -15,6 +15,8 @@ from rlsd_pl.commands.pages import filled, markdown_table
 
 LABS = ("lab", "lab-long")
 ALARMS, CONFIRM = "alarms", "confirm"
+"""Beginnings of the names of sweeps that are told apart from the methods' comparison."""
+
 PICTURED = ("rlvr", "rlsd", "cepo", "gated", "rlrt", "oracle")
 """Methods of the figure with learning curves."""
 
@@ -57,16 +59,9 @@ def _methods(records: Sequence[Record], lab: str) -> str:
 
 def _controls(records: Sequence[Record], lab: str) -> str:
     reference = tables.of(records, lab, MAIN)
-    own = [record for record in records if record.lab == lab and record.part not in (MAIN, ALARMS, CONFIRM)]
-    own = [record for record in own if not record.part.startswith("group_size")]
+    own = [r for r in records if r.lab == lab and r.part != MAIN and not r.part.startswith((ALARMS, CONFIRM))]
     rlsd = [record for record in reference if record.method == "rlsd"]
     return markdown_table(*_split(tables.methods([*rlsd, *own], reference)))
-
-
-def _groups(records: Sequence[Record], lab: str) -> str:
-    parts = sorted({r.part for r in records if r.lab == lab and r.part.startswith("group_size")})
-    found = [tables.against_own_baseline(tables.of(records, lab, part)) for part in parts]
-    return markdown_table(found[0][0], [row for each in found for row in each[1:]]) if found else ""
 
 
 def _credit(records: Sequence[Record], lab: str) -> str:
@@ -75,21 +70,24 @@ def _credit(records: Sequence[Record], lab: str) -> str:
 
 
 def _with_credit(records: Sequence[Record], lab: str) -> list[Record]:
-    return [r for r in records if r.lab == lab and r.part not in (ALARMS, CONFIRM) and "group_size" not in r.part]
+    return [r for r in records if r.lab == lab and not r.part.startswith((ALARMS, CONFIRM))]
+
+
+def _parts(records: Sequence[Record], lab: str, beginning: str) -> list[Record]:
+    return [record for record in records if record.lab == lab and record.part.startswith(beginning)]
 
 
 TABLES: dict[str, Callable[[Sequence[Record], str], str]] = {
     "ceiling": lambda records, lab: markdown_table(*_split(tables.ceiling(records, LABS))),
     "methods": _methods,
     "controls": _controls,
-    "groups": _groups,
     "credit": _credit,
-    "OPSD": lambda records, lab: markdown_table(*_split(tables.course(tables.of(records, lab, ALARMS), "opsd"))),
+    "OPSD": lambda records, lab: markdown_table(*_split(tables.course(_parts(records, lab, ALARMS), "opsd"))),
     "leakage": lambda records, lab: markdown_table(
         *_split(tables.leakage(tables.of(records, lab, MAIN), ("rlsd", "cepo", "gated", "rlrt")))
     ),
     "passes": lambda records, lab: markdown_table(*_split(tables.passes(tables.of(records, lab, MAIN)))),
-    "confirmation": lambda records, lab: markdown_table(*_split(tables.confirmed(tables.of(records, lab, CONFIRM)))),
+    "confirmation": lambda records, lab: markdown_table(*_split(tables.confirmed(_parts(records, lab, CONFIRM)))),
     "costs": lambda records, lab: markdown_table(*_split(tables.costs(tables.of(records, lab, MAIN)))),
 }
 """By what a place in the page says before ' of LAB'."""
@@ -104,6 +102,6 @@ def draw(records: Sequence[Record], folder: Path) -> None:
     labs = [lab for lab in LABS if any(record.lab == lab for record in records)]
     figures.curves({lab: tables.of(records, lab, MAIN) for lab in labs}, PICTURED, folder / "curves.png")
     figures.credit({lab: _with_credit(records, lab) for lab in labs}, folder / "credit.png")
-    with_opsd = {lab: tables.of(records, lab, ALARMS) for lab in labs if tables.of(records, lab, ALARMS)}
+    with_opsd = {lab: own for lab in labs if (own := _parts(records, lab, ALARMS))}
     if with_opsd:
         figures.course(with_opsd, "opsd", folder / "opsd.png")

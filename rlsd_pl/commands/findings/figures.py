@@ -16,6 +16,11 @@ from rlsd_pl.comparison import mean_interval, paired_difference
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MARKERS = "osD^v<>P*X"
+
+MARGIN = 0.04
+"""Beyond the means of the figure with credit, in its own unit."""
+
 
 def curves(panels: Mapping[str, Sequence[Record]], names: Sequence[str], path: Path) -> None:
     """Sampled accuracy of some methods, a panel per lab: mean over seeds and its 95 % t interval."""
@@ -54,23 +59,34 @@ def course(panels: Mapping[str, Sequence[Record]], name: str, path: Path) -> Non
 
 
 def credit(panels: Mapping[str, Sequence[Record]], path: Path) -> None:
-    """Each method's gain in area over RLVR against where its credit lies, a panel per lab."""
+    """Gain in area over RLVR against where credit lies, by method, a panel per lab; wide intervals are cut off."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2 * len(panels), 3.9), layout="constrained")
+    figure = Figure(figsize=(5.2 * len(panels), 4.6), layout="constrained")
+    names = sorted({record.method for records in panels.values() for record in records})
+    drawn = dict(zip(names, styles(len(names)), strict=True))
+    handles = {}
     for place, (lab, records) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(1, len(panels), place)
         study = study_of(records)
         areas, auroc = study.by_seed(study.area(ACCURACY)), study.by_seed(mean_of("credit/auroc"))
-        for name in study.objectives:
-            if name == study.baseline or not auroc[name]:
-                continue
-            gain = paired_difference(areas[name], areas[study.baseline or ""])
-            place_x = float(np.mean(list(auroc[name].values())))
-            axes.errorbar(place_x, gain.mean, yerr=gain.half_width, fmt="o", markersize=4, capsize=2, color="#0072B2")
-            axes.annotate(name, (place_x, gain.mean), textcoords="offset points", xytext=(5, 4), fontsize=7)
+        gains = {
+            name: paired_difference(areas[name], areas.get(study.baseline or "", {}))
+            for name in study.objectives
+            if name != study.baseline and auroc[name]
+        }
+        for name, gain in gains.items():
+            x = float(np.mean(list(auroc[name].values())))
+            marker = MARKERS[names.index(name) % len(MARKERS)]
+            handles[name] = axes.errorbar(
+                x, gain.mean, gain.half_width, fmt=marker, color=drawn[name].colour, capsize=2, elinewidth=1
+            )
         axes.axhline(0, color="black", linewidth=0.8)
-        _plain(axes, lab, "AUROC of credit for decisive tokens", "area under the curve - RLVR")
+        means = [gain.mean for gain in gains.values()]
+        if means:
+            axes.set_ylim(min(means) - MARGIN, max(means) + MARGIN)
+        _plain(axes, lab, "AUROC of credit for the tokens that decide", "area under the curve - RLVR")
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.savefig(path, dpi=130)
 
 

@@ -274,17 +274,3 @@ def costs(records: Sequence[Record]) -> Cells:
         for name, values in sorted(means.items(), key=lambda item: item[1][-1])
     ]
     return [["method", *(f"{cost} (RLVR: 1)" for cost in COSTS)], *rows]
-
-
-def against_own_baseline(records: Sequence[Record]) -> Cells:
-    """RLSD against the RLVR of the same sweep."""
-    study = study_of(records, next((r.method for r in records if r.method.startswith(f"{BASELINE} ")), BASELINE))
-    values = {"final": study.by_seed(final(ACCURACY)), "area": study.by_seed(study.area(ACCURACY))}
-    base = study.baseline or ""
-    rows = []
-    for name in study.objectives:
-        if name == base:
-            continue
-        cells = [plus_minus(*mean_interval(list(values["final"][each].values()))) for each in (base, name)]
-        rows.append([f"`{name}`", *cells, *(_difference(v[name], v.get(base, {})) for v in values.values())])
-    return [["method", "RLVR, final", "final", "final - RLVR", "area - RLVR"], *rows]
