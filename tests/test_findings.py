@@ -85,6 +85,16 @@ def test_settings_are_told_against_the_baseline_of_the_main_sweep(records):
     assert dict(zip(heads, row, strict=True))["final - RLVR"] == f"+0.150 ± {4.3027 * 0.05 / math.sqrt(3):.3f}"
 
 
+def test_controls_are_told_against_the_method_itself(records):
+    main_sweep = tables.of(records, "lab", "main")
+    rlsd = [record for record in main_sweep if record.method == "rlsd"]
+    heads, *rows = tables.controls([*rlsd, *tables.of(records, "lab", "epsilon_w=1")], main_sweep)
+    cells = {row[0]: row[-1] for row in rows}
+    # Areas of RLSD: .625, .675 and .65; of the control .7 on all seeds.
+    assert heads[-1] == "area of rlsd - this"
+    assert cells == {"`rlsd epsilon_w=1`": f"-0.050 ± {4.3027 * 0.025 / math.sqrt(3):.3f}", "`rlsd`": ""}
+
+
 def test_the_ceiling_says_when_perfect_credit_is_where_rlvr_ends(records):
     _, row = tables.ceiling(records, ("lab", "elsewhere"))
     # RLVR ends at .75 on average. The oracle's lines from .5 to .9, 1 and .95 in 20 iterations are there at

@@ -61,7 +61,7 @@ def _controls(records: Sequence[Record], lab: str) -> str:
     reference = tables.of(records, lab, MAIN)
     own = [r for r in records if r.lab == lab and r.part != MAIN and not r.part.startswith((ALARMS, CONFIRM))]
     rlsd = [record for record in reference if record.method == "rlsd"]
-    return markdown_table(*_split(tables.methods([*rlsd, *own], reference)))
+    return markdown_table(*_split(tables.controls([*rlsd, *own], reference)))
 
 
 def _credit(records: Sequence[Record], lab: str) -> str:

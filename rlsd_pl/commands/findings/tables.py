@@ -86,6 +86,15 @@ def methods(records: Sequence[Record], reference: Sequence[Record] = ()) -> Cell
     return [list(METHOD_HEADS), *rows]
 
 
+def controls(records: Sequence[Record], reference: Sequence[Record], of_method: str = "rlsd") -> Cells:
+    """:func:`methods` of a method and its controls, and how far the method's area lies above each control's."""
+    heads, *rows = methods(records, reference)
+    study = study_of(records)
+    areas = study.by_seed(study.area(ACCURACY))
+    told = {f"`{name}`": _difference(areas[of_method], own) for name, own in areas.items() if name != of_method}
+    return [[*heads, f"area of {of_method} - this"], *([*row, told.get(row[0], "")] for row in rows)]
+
+
 def _mean(values: BySeed) -> float:
     return sum(values.values()) / len(values) if values else math.nan
 
@@ -202,7 +211,7 @@ COURSE = {
     "answer first": "leakage/answer_first",
     "invalid": "leakage/invalid_rate",
     "answer at once": "leakage/rollout_at_once",
-    "divergence from the teacher": "leakage/gap",
+    "gap to the teacher": "leakage/gap",
 }
 
 
