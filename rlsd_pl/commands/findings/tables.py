@@ -194,6 +194,7 @@ SIGNS = {
 def leakage(records: Sequence[Record], names: Sequence[str]) -> Cells:
     """Signs of leakage after the last iteration, and their difference from RLVR on common seeds."""
     study = study_of(records)
+    names = [name for name in names if name in study.objectives]
     rows = []
     for label, key in SIGNS.items():
         values = study.by_seed(final(key))
