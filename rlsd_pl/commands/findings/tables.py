@@ -168,7 +168,7 @@ def rank_correlation(records: Sequence[Record]) -> str:
     if len(told) < 3:
         return ""
     correlation, p = stats.spearmanr([_mean(auroc[name]) for name in told], gains)
-    return f"Spearman's rank correlation over {len(told)} methods: {correlation:.2f} (p = {p:.2f})."
+    return f"Spearman's rank correlation over {len(told)} methods: {correlation:.2f} (p = {p:.2g})."
 
 
 def mean_of(key: str) -> Measure:
