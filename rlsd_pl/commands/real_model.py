@@ -142,7 +142,7 @@ def results(folder: Path, runs: Sequence[Run]) -> str:
         found = [folder / f"{name}-{ending}.json" for ending in EVALUATED]
         measured = [json.loads(path.read_text()) if path.exists() else None for path in found]
         rows.append([name, *map(_accuracy, measured)])
-    return markdown_table(heads, rows)
+    return markdown_table(heads, *rows)
 
 
 def _accuracy(result: Mapping[str, Any] | None) -> str:
@@ -157,7 +157,7 @@ def leakage(runs: Sequence[Run]) -> str:
     """Each sign of leakage before training and after the last iteration."""
     signs = {key: name for key, name in LEAKAGE.items() if any(key in run.history for run in runs)}
     rows = [[run.name, *(_before_after(run.history.get(key, {})) for key in signs)] for run in runs]
-    return markdown_table(["run", *signs.values()], rows)
+    return markdown_table(["run", *signs.values()], *rows)
 
 
 def _before_after(series: Mapping[int, float]) -> str:
@@ -171,7 +171,7 @@ def times(sft: Path, runs: Sequence[Run]) -> str:
         [name, str(len(history.get(SECONDS[1], {}))), *(f"{sum(history.get(key, {}).values()):.0f}" for key in SECONDS)]
         for name, history in histories.items()
     ]
-    return markdown_table(["run", "iterations", "rollouts (s)", "updates and evaluations (s)"], rows)
+    return markdown_table(["run", "iterations", "rollouts (s)", "updates and evaluations (s)"], *rows)
 
 
 def samples(root: Path, runs: Sequence[Run], count: int) -> str:
@@ -189,7 +189,7 @@ def samples(root: Path, runs: Sequence[Run], count: int) -> str:
     said = {name: completions(folder / "hf", problems, limit) for name, folder in policies.items()}
     return "\n\n".join(
         f"*{problem.prompt}* ({problem.answer})\n\n"
-        + markdown_table(["policy", "greedy completion"], [[name, texts[n]] for name, texts in said.items()])
+        + markdown_table(["policy", "greedy completion"], *([name, texts[n]] for name, texts in said.items()))
         for n, problem in enumerate(problems)
     )
 

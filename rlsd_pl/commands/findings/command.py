@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rlsd_pl.commands.findings import figures, tables
 from rlsd_pl.commands.findings.collect import MAIN, Record, collect, read, write
+from rlsd_pl.commands.findings.tables import Cells
 from rlsd_pl.commands.help import fail
 from rlsd_pl.commands.pages import filled, markdown_table
 
@@ -25,7 +26,7 @@ def main(argv: Sequence[str]) -> None:
     """Fill in the page's marked places."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--runs", type=Path, help="root of the sweeps; default: the CSVs as they are")
-    parser.add_argument("--page", type=Path, default=Path("docs/results.md"))
+    parser.add_argument("--page", type=Path, default=Path("docs/results.md"), help="with places for the tables")
     options = parser.parse_args(list(argv))
     folder = options.page.with_suffix("")
     try:
@@ -49,27 +50,24 @@ def with_tables(page: str, records: Sequence[Record]) -> str:
         if name not in TABLES:
             raise ValueError(f"Got the place {place!r}; expected one of {', '.join(TABLES)}, with ' of LAB' behind.")
         here = not lab or any(record.lab == lab for record in records)
-        page = filled(page, place, TABLES[name](records, lab) if here else "")
+        table = TABLES[name](records, lab) if here else ""
+        page = filled(page, place, table if isinstance(table, str) else markdown_table(*table))
     return page
 
 
-def _methods(records: Sequence[Record], lab: str) -> str:
-    return markdown_table(*_split(tables.methods(tables.of(records, lab, MAIN))))
-
-
-def _controls(records: Sequence[Record], lab: str) -> str:
+def _controls(records: Sequence[Record], lab: str) -> Cells:
     reference = tables.of(records, lab, MAIN)
-    own = [r for r in records if r.lab == lab and r.part != MAIN and not r.part.startswith((ALARMS, CONFIRM))]
-    rlsd = [record for record in reference if record.method == "rlsd"]
-    return markdown_table(*_split(tables.controls([*rlsd, *own], reference)))
+    own = [record for record in _compared(records, lab) if record.part != MAIN or record.method == "rlsd"]
+    return tables.controls(own, reference)
 
 
 def _credit(records: Sequence[Record], lab: str) -> str:
-    own = _with_credit(records, lab)
-    return markdown_table(*_split(tables.credit(own))) + "\n\n" + tables.rank_correlation(own)
+    own = _compared(records, lab)
+    return markdown_table(*tables.credit(own)) + "\n\n" + tables.rank_correlation(own)
 
 
-def _with_credit(records: Sequence[Record], lab: str) -> list[Record]:
+def _compared(records: Sequence[Record], lab: str) -> list[Record]:
+    """Methods, controls and settings on the seeds and iterations of the comparison."""
     return [r for r in records if r.lab == lab and not r.part.startswith((ALARMS, CONFIRM))]
 
 
@@ -77,31 +75,25 @@ def _parts(records: Sequence[Record], lab: str, beginning: str) -> list[Record]:
     return [record for record in records if record.lab == lab and record.part.startswith(beginning)]
 
 
-TABLES: dict[str, Callable[[Sequence[Record], str], str]] = {
-    "ceiling": lambda records, lab: markdown_table(*_split(tables.ceiling(records, LABS))),
-    "methods": _methods,
+TABLES: dict[str, Callable[[Sequence[Record], str], Cells | str]] = {
+    "ceiling": lambda records, lab: tables.ceiling(records, LABS),
+    "methods": lambda records, lab: tables.methods(tables.of(records, lab, MAIN)),
     "controls": _controls,
     "credit": _credit,
-    "OPSD": lambda records, lab: markdown_table(*_split(tables.course(_parts(records, lab, ALARMS), "opsd"))),
-    "leakage": lambda records, lab: markdown_table(
-        *_split(tables.leakage(tables.of(records, lab, MAIN), ("rlsd", "cepo", "gated", "rlrt")))
-    ),
-    "passes": lambda records, lab: markdown_table(*_split(tables.passes(tables.of(records, lab, MAIN)))),
-    "confirmation": lambda records, lab: markdown_table(*_split(tables.confirmed(_parts(records, lab, CONFIRM)))),
-    "costs": lambda records, lab: markdown_table(*_split(tables.costs(tables.of(records, lab, MAIN)))),
+    "OPSD": lambda records, lab: tables.course(_parts(records, lab, ALARMS), "opsd"),
+    "leakage": lambda records, lab: tables.leakage(tables.of(records, lab, MAIN), ("rlsd", "cepo", "gated", "rlrt")),
+    "passes": lambda records, lab: tables.passes(tables.of(records, lab, MAIN)),
+    "confirmation": lambda records, lab: tables.confirmed(_parts(records, lab, CONFIRM)),
+    "costs": lambda records, lab: tables.costs(tables.of(records, lab, MAIN)),
 }
 """By what a place in the page says before ' of LAB'."""
-
-
-def _split(cells: tables.Cells) -> tuple[list[str], list[list[str]]]:
-    return cells[0], cells[1:]
 
 
 def draw(records: Sequence[Record], folder: Path) -> None:
     """The figures, beside the CSVs."""
     labs = [lab for lab in LABS if any(record.lab == lab for record in records)]
     figures.curves({lab: tables.of(records, lab, MAIN) for lab in labs}, PICTURED, folder / "curves.png")
-    figures.credit({lab: _with_credit(records, lab) for lab in labs}, folder / "credit.png")
+    figures.credit({lab: _compared(records, lab) for lab in labs}, folder / "credit.png")
     with_opsd = {lab: own for lab in labs if (own := _parts(records, lab, ALARMS))}
     if with_opsd:
         figures.course(with_opsd, "opsd", folder / "opsd.png")

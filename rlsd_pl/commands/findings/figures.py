@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlsd_pl.commands.findings.collect import ACCURACY, Record
-from rlsd_pl.commands.findings.tables import COURSE, mean_of, study_of
+from rlsd_pl.commands.findings.tables import COURSE, gains, mean_of, study_of
 from rlsd_pl.commands.plots import Style, styles
-from rlsd_pl.comparison import mean_interval, paired_difference
+from rlsd_pl.comparison import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,20 +69,16 @@ def credit(panels: Mapping[str, Sequence[Record]], path: Path) -> None:
     for place, (lab, records) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(1, len(panels), place)
         study = study_of(records)
-        areas, auroc = study.by_seed(study.area(ACCURACY)), study.by_seed(mean_of("credit/auroc"))
-        gains = {
-            name: paired_difference(areas[name], areas.get(study.baseline or "", {}))
-            for name in study.objectives
-            if name != study.baseline and auroc[name]
-        }
-        for name, gain in gains.items():
+        auroc = study.by_seed(mean_of("credit/auroc"))
+        gained = {name: gain for name, gain in gains(study).items() if auroc[name]}
+        for name, gain in gained.items():
             x = float(np.mean(list(auroc[name].values())))
             marker = MARKERS[names.index(name) % len(MARKERS)]
             handles[name] = axes.errorbar(
                 x, gain.mean, gain.half_width, fmt=marker, color=drawn[name].colour, capsize=2, elinewidth=1
             )
         axes.axhline(0, color="black", linewidth=0.8)
-        means = [gain.mean for gain in gains.values()]
+        means = [gain.mean for gain in gained.values()]
         if means:
             axes.set_ylim(min(means) - MARGIN, max(means) + MARGIN)
         _plain(axes, lab, "AUROC of credit for the tokens that decide", "area under the curve - RLVR")

@@ -12,14 +12,15 @@ from rlsd_pl.commands.findings.collect import ACCURACY, MAIN, Record
 from rlsd_pl.commands.report.load import Run
 from rlsd_pl.commands.report.study import Measure, Study, final
 from rlsd_pl.commands.report.tables import plus_minus, ratio_cell, share_cell
+from rlsd_pl.commands.sweep.costs import COSTS
 from rlsd_pl.commands.sweep.results import shown
 from rlsd_pl.comparison import (
     BySeed,
-    interquartile_mean,
+    PairedDifference,
+    compare,
     iteration_ratio,
     mean_interval,
     paired_difference,
-    probability_of_improvement,
     share_of_ceiling,
 )
 
@@ -35,7 +36,7 @@ METHOD_HEADS = (
 CEILING_HEADS = ("lab", "RLVR, final", "oracle, final", "oracle there at", "of RLVR's iterations", "times sooner")
 
 
-def study_of(records: Sequence[Record], baseline: str = BASELINE) -> Study:
+def study_of(records: Sequence[Record]) -> Study:
     """Records as a report sees runs, for its figures; the target is half of the baseline's mean gain."""
     runs = [
         Run(Path(), r.method, r.seed, {}, r.history, max(r.history[ACCURACY]), finished=True, data=None)
@@ -43,10 +44,10 @@ def study_of(records: Sequence[Record], baseline: str = BASELINE) -> Study:
         if ACCURACY in r.history
     ]
     names = {run.objective for run in runs}
-    own = [run.history[ACCURACY] for run in runs if run.objective == baseline]
+    own = [run.history[ACCURACY] for run in runs if run.objective == BASELINE]
     target = sum(series[0] + series[max(series)] for series in own) / (2 * len(own)) if own else None
     ceiling = CEILING if CEILING in names else None
-    return Study(runs, baseline if own else None, ceiling, ACCURACY, target)
+    return Study(runs, BASELINE if own else None, ceiling, ACCURACY, target)
 
 
 def of(records: Sequence[Record], lab: str, *parts: str) -> list[Record]:
@@ -77,7 +78,7 @@ def methods(records: Sequence[Record], reference: Sequence[Record] = ()) -> Cell
         rows.append([
             f"`{name}`",
             _figure(records, name, "lr"),
-            plus_minus(*mean_interval(list(final_values[name].values()))),
+            _shown(final_values[name]),
             _difference(final_values[name], final_values.get(base, {})) if compared else "",
             _difference(areas[name], areas.get(base, {})) if compared else "",
             ratio_cell(iteration_ratio(crossings[name], crossings.get(base, {}))) if compared else "",
@@ -86,13 +87,17 @@ def methods(records: Sequence[Record], reference: Sequence[Record] = ()) -> Cell
     return [list(METHOD_HEADS), *rows]
 
 
-def controls(records: Sequence[Record], reference: Sequence[Record], of_method: str = "rlsd") -> Cells:
-    """:func:`methods` of a method and its controls, and how far the method's area lies above each control's."""
+def controls(records: Sequence[Record], reference: Sequence[Record]) -> Cells:
+    """:func:`methods` of RLSD and its controls, and how far the area of RLSD lies above each control's."""
     heads, *rows = methods(records, reference)
     study = study_of(records)
     areas = study.by_seed(study.area(ACCURACY))
-    told = {f"`{name}`": _difference(areas[of_method], own) for name, own in areas.items() if name != of_method}
-    return [[*heads, f"area of {of_method} - this"], *([*row, told.get(row[0], "")] for row in rows)]
+    told = {f"`{name}`": _difference(areas["rlsd"], own) for name, own in areas.items() if name != "rlsd"}
+    return [[*heads, "area of rlsd - this"], *([*row, told.get(row[0], "")] for row in rows)]
+
+
+def _shown(values: BySeed) -> str:
+    return plus_minus(*mean_interval(list(values.values()))) if values else ""
 
 
 def _mean(values: BySeed) -> float:
@@ -128,7 +133,7 @@ def ceiling(records: Sequence[Record], labs: Sequence[str]) -> Cells:
         last = max(crossing.iteration for crossing in crossings[BASELINE].values())
         rows.append([
             f"`{lab}`",
-            *(plus_minus(*mean_interval(list(values[name].values()))) for name in (BASELINE, CEILING)),
+            *(_shown(values[name]) for name in (BASELINE, CEILING)),
             f"{plus_minus(*mean_interval(reached))} ({len(reached)} seeds)" if reached else "",
             f"{last:.0f}",
             f"{last * len(reached) / sum(reached):.1f}" if reached else "",
@@ -139,35 +144,40 @@ def ceiling(records: Sequence[Record], labs: Sequence[str]) -> Cells:
 # --- credit, leakage, pass@k -----------------------------------------------------------------------------------------
 
 
-def credit(records: Sequence[Record], least: int = 3) -> Cells:
+def credit(records: Sequence[Record]) -> Cells:
     """AUROC and precision of credit for decisive tokens, beside what a method gains."""
     study = study_of(records)
-    areas = study.by_seed(study.area(ACCURACY))
+    gained = gains(study)
     auroc, precision = (study.by_seed(mean_of(key)) for key in ("credit/auroc", "credit/precision_at_k"))
-    told = [name for name in study.objectives if auroc[name] and name != study.baseline]
+    told = [name for name in gained if auroc[name]]
     told.sort(key=lambda name: -_mean(auroc[name]))
     rows = [
         [
             f"`{name}`",
-            plus_minus(*mean_interval(list(auroc[name].values()))),
-            plus_minus(*mean_interval(list(precision[name].values()))) if precision[name] else "",
-            _difference(areas[name], areas.get(study.baseline or "", {})),
+            _shown(auroc[name]),
+            _shown(precision[name]),
+            shown(gained[name].mean, gained[name].half_width, "+"),
         ]
         for name in told
     ]
     return [["method", "AUROC", "precision at k", "area - RLVR"], *rows]
 
 
+def gains(study: Study) -> dict[str, PairedDifference]:
+    """Of each method, how far its area lies above RLVR's on common seeds."""
+    areas = study.by_seed(study.area(ACCURACY))
+    base = areas.get(study.baseline or "", {})
+    return {name: paired_difference(own, base) for name, own in areas.items() if name != study.baseline}
+
+
 def rank_correlation(records: Sequence[Record]) -> str:
     """Spearman's correlation over methods, the ceiling aside, between mean AUROC and mean gain in area."""
     study = study_of(records)
-    areas, auroc = study.by_seed(study.area(ACCURACY)), study.by_seed(mean_of("credit/auroc"))
-    base = areas.get(study.baseline or "", {})
-    told = [name for name in study.objectives if auroc[name] and name not in (study.baseline, study.ceiling)]
-    gains = [paired_difference(areas[name], base).mean for name in told]
+    auroc, gained = study.by_seed(mean_of("credit/auroc")), gains(study)
+    told = [name for name in gained if auroc[name] and name != study.ceiling]
     if len(told) < 3:
         return ""
-    correlation, p = stats.spearmanr([_mean(auroc[name]) for name in told], gains)
+    correlation, p = stats.spearmanr([_mean(auroc[name]) for name in told], [gained[name].mean for name in told])
     return f"Spearman's rank correlation over {len(told)} methods: {correlation:.2f} (p = {p:.2g})."
 
 
@@ -199,10 +209,7 @@ def leakage(records: Sequence[Record], names: Sequence[str]) -> Cells:
     for label, key in SIGNS.items():
         values = study.by_seed(final(key))
         base = values.get(BASELINE, {})
-        cells = [f"{plus_minus(*mean_interval(list(base.values())))}" if base else ""]
-        for name in names:
-            cells.append(_difference(values.get(name, {}), base))
-        rows.append([label, *cells])
+        rows.append([label, _shown(base), *(_difference(values[name], base) for name in names)])
     return [["after the last iteration", "`rlvr`", *(f"`{name}` - `rlvr`" for name in names)], *rows]
 
 
@@ -216,10 +223,10 @@ COURSE = {
 }
 
 
-def course(records: Sequence[Record], name: str, every: int = 10) -> Cells:
-    """A method over its iterations: mean and half-width over seeds."""
+def course(records: Sequence[Record], name: str) -> Cells:
+    """A method every ten iterations: mean and half-width over seeds."""
     own = [record for record in records if record.method == name]
-    points = sorted({at for record in own for at in record.history[ACCURACY] if at % every == 0})
+    points = sorted({at for record in own for at in record.history[ACCURACY] if at % 10 == 0})
     rows = []
     for at in points:
         cells = []
@@ -243,30 +250,27 @@ def passes(records: Sequence[Record]) -> Cells:
     ends = (ks[0], ks[-1])
     rows = []
     for name, values in sorted(by.items(), key=lambda item: -_mean(item[1][ks[0]])):
-        means = [plus_minus(*mean_interval(list(values[k].values()))) for k in ks]
+        means = [_shown(values[k]) for k in ks]
         gains = [_difference(values[k], by[BASELINE][k]) if name != BASELINE else "" for k in ends]
         rows.append([f"`{name}`", *means, *gains])
     return [["method", *(f"pass@{k}" for k in ks), *(f"pass@{k} - RLVR" for k in ends)], *rows]
 
 
-def confirmed(records: Sequence[Record], names: Sequence[str] = ()) -> Cells:
+def confirmed(records: Sequence[Record]) -> Cells:
     """Methods on fresh seeds: paired difference, probability of improvement, IQM."""
     study = study_of(records)
     measures = {"final": study.by_seed(final(ACCURACY)), "area": study.by_seed(study.area(ACCURACY))}
-    rows = []
-    for what, values in measures.items():
-        base = values.get(BASELINE, {})
-        for name in names or [each for each in study.objectives if each != BASELINE]:
-            own = list(values[name].values())
-            rows.append([
-                f"`{name}`", what, str(len(own)), plus_minus(*mean_interval(own)), f"{interquartile_mean(own):.3f}",
-                plus_minus(*mean_interval(list(base.values()))), _difference(values[name], base),
-                f"{probability_of_improvement(own, list(base.values())):.2f}",
-            ])  # fmt: skip
+    rows = [
+        [
+            *(f"`{each.objective}`", what, str(each.n), plus_minus(each.mean, each.half_width), f"{each.iqm:.3f}"),
+            *(_shown(values[BASELINE]), shown(each.difference, each.difference_half_width, "+")),
+            f"{each.probability:.2f}",
+        ]
+        for what, values in measures.items()
+        for each in compare(values, BASELINE)
+        if each.objective != BASELINE
+    ]
     return [["method", "figure", "seeds", "mean", "IQM", "RLVR", "difference", "P(better)"], *rows]
-
-
-COSTS = ("tokens generated", "completions scored", "training seconds")
 
 
 def costs(records: Sequence[Record]) -> Cells:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from rlsd_pl.commands.pages import markdown_table
 from rlsd_pl.commands.runs import History, planned_iterations, read_history
 from rlsd_pl.commands.sweep.costs import COSTS, costs
 from rlsd_pl.comparison import Comparison, compare
@@ -185,5 +186,4 @@ PAIRED = (
 
 def _markdown(grid: tuple[list[str], list[list[str]]], finished: Finished, corner: str) -> str:
     objectives, rows = grid
-    lines = [[corner, *(heads(finished)[name] for name in objectives)], ["---"] * (1 + len(objectives)), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return markdown_table([corner, *(heads(finished)[name] for name in objectives)], *rows)
