@@ -21,6 +21,19 @@ class UserCodeError(RuntimeError):
     """A part that a user wrote (verifier, task, context, objective) failed; says which, with what and where."""
 
 
+LISTED = 3
+"""Names that a refusal lists."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of some names, in their order.
+
+    >>> listed(["b", "a", "d", "c"])
+    'b, a, d, ...'
+    """
+    return ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+
+
 LONGEST = 500
 """Characters of an error's own text that are shown."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rlsd_pl.contexts.base import Context, ProblemContext
 from rlsd_pl.engines import demonstration
-from rlsd_pl.errors import SetupError, user_code
+from rlsd_pl.errors import SetupError, listed, user_code
 from rlsd_pl.learner import Learner
 from rlsd_pl.rollout.sampler import student_messages, teacher_messages
 from rlsd_pl.rollout.verdict_checks import verifier_name
@@ -25,9 +25,6 @@ ENDLESS_PROBE = 64
 
 CHECKED_AT_ONCE = 1024
 """Rows that the verifier checks side by side; bounds how many problems stand in memory."""
-
-IDS_SHOWN = 3
-"""Rows that a refusal names for each reason."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +116,7 @@ class ProblemCheck:
                     refused.setdefault(reason, []).append(problem.id)
         reasons = Counter({reason: len(ids) for reason, ids in refused.items()})
         listing = "; ".join(
-            f"{count} x {reason} ({_some(refused[reason])})" for reason, count in reasons.most_common(5)
+            f"{count} x {reason} ({listed(refused[reason])})" for reason, count in reasons.most_common(5)
         )
         if not usable or reasons.total() > self.max_skipped_share * total:
             raise SetupError(
@@ -231,7 +228,3 @@ class ProblemCheck:
         if needs.signals & Signal.CONTRAST and learner.contrast is not None:
             return learner.contrast.check(problem)
         return None
-
-
-def _some(ids: Sequence[str]) -> str:
-    return ", ".join(ids[:IDS_SHOWN]) + (", ..." if len(ids) > IDS_SHOWN else "")

@@ -11,14 +11,11 @@ from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
-from rlsd_pl.errors import user_code
+from rlsd_pl.errors import listed, user_code
 from rlsd_pl.rollout.verdict_checks import checked_verdicts, verifier_name
 from rlsd_pl.rollout.watch import TIMEOUT_SECONDS, WARNINGS, overdue
 from rlsd_pl.types import Completion, Problem, Rollout, Verdict
 from rlsd_pl.verifiers.base import Verifier
-
-IDS_SHOWN = 3
-"""Problems that a message names."""
 
 GRACE_SECONDS = 3.0
 """For a call that is running when the run ends in an error."""
@@ -114,6 +111,6 @@ class PendingVerdicts:
                 self._check_clock(*running)
 
     def _check_clock(self, since: float, batch: list[tuple[Problem, Completion]]) -> None:
-        ids = ", ".join(sorted({problem.id for problem, _ in batch})[:IDS_SHOWN])
+        ids = listed(sorted({problem.id for problem, _ in batch}))
         call = f"{verifier_name(self.verifier)}.verify"
         overdue(call, f"{len(batch)} completions (problems {ids})", since, self.timeout_seconds)
