@@ -6,7 +6,7 @@ import csv
 
 import pytest
 
-from rlsd_pl.commands.leakage_alarms import Outcome, fall_of, first_alarm, main, outcomes, parsed
+from rlsd_pl.commands.leakage_alarms import Outcome, fall_of, first_alarm, main, measured, outcomes, parsed
 from rlsd_pl.commands.plots import plot_leakage
 from rlsd_pl.leakage import Above, Rises
 
@@ -77,14 +77,26 @@ def sweep(tmp_path):
 
 
 def test_a_sweep_is_judged_run_by_run(sweep, capsys):
-    found = outcomes([str(sweep)], [Above("rollout/hollow", 0.2, 2)], [], 0.1)
+    found = outcomes(measured([str(sweep)], []), [Above("rollout/hollow", 0.2, 2)], 0.1)
     opsd = [Outcome("opsd", seed, 20, 15, "rollout/hollow") for seed in (0, 1)]
     assert found == [*opsd, Outcome("rlvr", 0, None, None)]
-    assert outcomes([str(sweep)], [Above("rollout/hollow", 0.2, 2)], [1], 0.1) == [opsd[1]]
+    assert outcomes(measured([str(sweep)], [1]), [Above("rollout/hollow", 0.2, 2)], 0.1) == [opsd[1]]
     main([str(sweep), "--rule", "Above rollout/hollow 0.2 2", "--csv", str(sweep / "alarms.csv")])
     said = " ".join(capsys.readouterr().out.split())
     assert "2 of 2 falls had an alarm at least 5 iterations before; 0 of 1 runs without a fall had one." in said
     assert (sweep / "alarms.csv").read_text().splitlines()[1] == "opsd,0,20,15,5,rollout/hollow,early"
+
+
+def test_rules_are_compared_each_by_itself(sweep, capsys):
+    rules = [f"Above rollout/hollow {limit}" for limit in ("0.2 2", "-1 1", "0.9 1")]
+    main([str(sweep), "--compare", *(word for rule in rules for word in ("--rule", rule))])
+    assert capsys.readouterr().out.splitlines() == [
+        "| rule | `opsd` | alarms on 1 runs without a fall |",
+        "| --- | --- | --- |",
+        "| `Above rollout/hollow 0.2 2` | 5, 5 | 0 |",
+        "| `Above rollout/hollow -1 1` | 20, 20 | 1 |",
+        "| `Above rollout/hollow 0.9 1` | none, none | 0 |",
+    ]
 
 
 def test_a_folder_without_runs_is_refused(tmp_path, capsys):

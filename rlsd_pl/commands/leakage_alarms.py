@@ -8,13 +8,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from rlsd_pl.commands.help import fail
-from rlsd_pl.commands.report.load import find
+from rlsd_pl.commands.pages import markdown_table
+from rlsd_pl.commands.report.load import Run, find
 from rlsd_pl.commands.runs import History
+
+if TYPE_CHECKING:
+    from rlsd_pl.leakage import Rule
 
 ACCURACY = "val/sampled_accuracy"
 
@@ -67,15 +72,11 @@ def fall_of(accuracy: Mapping[int, float], drop: float) -> int | None:
     return None
 
 
-def first_alarm(history: History, rules: Sequence[object]) -> tuple[int, str] | None:
-    """The first iteration in which one of the rules raises an alarm, with its metric, as it would within the run.
-
-    Args:
-        rules: of :class:`rlsd_pl.leakage.Rule`.
-    """
+def first_alarm(history: History, rules: Sequence[Rule]) -> tuple[int, str] | None:
+    """The first iteration in which one of the rules raises an alarm, with its metric, as it would within the run."""
     from rlsd_pl.leakage import Alarms
 
-    alarms = Alarms(rules)  # type: ignore[arg-type]
+    alarms = Alarms(rules)
     iterations = sorted({iteration for series in history.values() for iteration in series})
     for iteration in iterations:
         raised = alarms.check({key: series[iteration] for key, series in history.items() if iteration in series})
@@ -84,19 +85,47 @@ def first_alarm(history: History, rules: Sequence[object]) -> tuple[int, str] | 
     return None
 
 
-def outcomes(places: Sequence[str], rules: Sequence[object], seeds: Sequence[int], drop: float) -> list[Outcome]:
-    """Of the runs in and below these folders, on the given seeds (all, if none is given)."""
+def measured(places: Sequence[str], seeds: Sequence[int]) -> list[Run]:
+    """The runs in and below these folders that have evaluations, on the given seeds (all, if none is given)."""
+    return [run for run in find(places) if ACCURACY in run.history and (not seeds or run.seed in seeds)]
+
+
+def outcomes(runs: Sequence[Run], rules: Sequence[Rule], drop: float) -> list[Outcome]:
+    """Of these runs, under rules of which any may raise the alarm."""
     found = []
-    for run in find(places):
-        if ACCURACY not in run.history or (seeds and run.seed not in seeds):
-            continue
+    for run in runs:
         alarm = first_alarm(run.history, rules)
-        fall = fall_of(run.history[ACCURACY], drop)
-        found.append(Outcome(run.objective, run.seed, fall, *(alarm or (None, ""))))
+        found.append(Outcome(run.objective, run.seed, fall_of(run.history[ACCURACY], drop), *(alarm or (None, ""))))
     return found
 
 
-def parsed(text: str) -> object:
+def compared(runs: Sequence[Run], rules: Sequence[Rule], drop: float) -> list[list[str]]:
+    """A head, and a row for each rule by itself: of each objective that falls, the leads of these runs by seed.
+
+    A lead is the number of iterations from the alarm to the fall; ``none`` where no alarm came.
+    """
+    by_rule = {_text(rule): outcomes(runs, [rule], drop) for rule in rules}
+    first = next(iter(by_rule.values()))
+    falling = sorted({outcome.objective for outcome in first if outcome.fall is not None})
+    steady = sum(outcome.fall is None for outcome in first)
+    rows = []
+    for text, found in by_rule.items():
+        fell = sorted((o for o in found if o.fall is not None), key=lambda o: o.seed)
+        leads = [", ".join(_lead(o) for o in fell if o.objective == name) for name in falling]
+        false = sum(outcome.fall is None and outcome.alarm is not None for outcome in found)
+        rows.append([f"`{text}`", *leads, str(false)])
+    return [["rule", *(f"`{name}`" for name in falling), f"alarms on {steady} runs without a fall"], *rows]
+
+
+def _text(rule: Rule) -> str:
+    return f"{type(rule).__name__} {rule.key} {rule.limit:g} {rule.checks}"
+
+
+def _lead(outcome: Outcome) -> str:
+    return "none" if outcome.lead is None else str(outcome.lead)
+
+
+def parsed(text: str) -> Rule:
     """A rule from text such as ``Above rollout/hollow 0.2 3``: class, metric, limit, checks.
 
     Raises:
@@ -123,16 +152,24 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--seeds", type=_seeds, default=[], help="0,1; default: all")
     parser.add_argument("--drop", type=float, default=0.1, help="of sampled accuracy below its best: a fall")
     parser.add_argument("--csv", type=Path, help="also write a row per run")
+    parser.add_argument(
+        "--compare", action="store_true", help="each rule by itself, as a Markdown table with a row each"
+    )
     options = parser.parse_args(argv)
     from rlsd_pl.leakage import default_rules
 
+    rules = options.rule or default_rules()
     try:
-        found = outcomes(options.runs, options.rule or default_rules(), options.seeds, options.drop)
+        runs = measured(options.runs, options.seeds)
     except ValueError as error:
         fail(str(error))
-    if not found:
+    if not runs:
         fail(f"No run with {ACCURACY} on these seeds in {', '.join(options.runs)}.")
-    _show(found)
+    found = outcomes(runs, rules, options.drop)
+    if options.compare:
+        print(markdown_table(*compared(runs, rules, options.drop)))
+    else:
+        _show(found)
     if options.csv is not None:
         with options.csv.open("w", newline="") as file:
             writer = csv.writer(file)
