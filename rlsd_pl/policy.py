@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -16,24 +15,12 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from rlsd_pl.chat import encode_chat
 from rlsd_pl.functional import DistributionTerm, token_scores
+from rlsd_pl.head import OutputHead, TeacherStates
 from rlsd_pl.models import Dtype, LoRA, check_vocabulary, load_model, load_tokenizer
 from rlsd_pl.prefix import Prefix, can_share, distinct, passes_differ, recomputes_activations
 from rlsd_pl.types import Message, PaddedTokens, TokenScores
 
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class TeacherStates:
-    """The teacher's side of a distribution term, for one batch.
-
-    Attributes:
-        hidden: [N, H] final hidden states at the N predicted completion tokens, in the order of the student's.
-        head: maps [n, H] to logits [n, V] with the teacher's weights.
-    """
-
-    hidden: Tensor
-    head: Callable[[Tensor], Tensor]
 
 
 class Policy(nn.Module):
@@ -61,7 +48,7 @@ class Policy(nn.Module):
         self.chat_template_kwargs = chat_template_kwargs or {}
         self.logit_chunk = logit_chunk
         self.causal_lm = cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
-        self._refuse_unknown_logit_scaling()
+        self.logits = OutputHead(self.causal_lm)
         # A model's own sampling defaults (repetition penalty, top-k) would part sampled from scored distributions.
         self.published_generation_config = self.causal_lm.generation_config
         self.stop_ids = self._stop_ids()
@@ -135,16 +122,7 @@ class Policy(nn.Module):
         """This model's side of a distribution term. ``own_head=False`` copies the head, for weights that go away."""
         with self.evaluating():  # a teacher without dropout
             hidden = self._predicting_states(prompts, completions)
-        head = self._head
-        if own_head or not any(p.requires_grad for p in head.parameters()):
-            return TeacherStates(hidden, self.logits)
-        weight = head.weight.detach().clone()
-        bias = None if head.bias is None else head.bias.detach().clone()
-        return TeacherStates(hidden, lambda hidden: self._cap(nn.functional.linear(hidden, weight, bias)))
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """[n, H] final hidden states to [n, V] logits."""
-        return self._cap(self._head(hidden))
+        return TeacherStates(hidden, self.logits if own_head else self.logits.kept())
 
     def _predicting_states(self, prompts: PaddedTokens, completions: PaddedTokens) -> Tensor:
         """[N, H] hidden states that predict the N completion tokens under the mask, row by row."""
@@ -197,23 +175,6 @@ class Policy(nn.Module):
     @property
     def _decoder(self) -> nn.Module:
         return cast(nn.Module, self.causal_lm.get_decoder())
-
-    @property
-    def _head(self) -> nn.Linear:
-        return cast(nn.Linear, self.causal_lm.get_output_embeddings())
-
-    def _cap(self, logits: Tensor) -> Tensor:
-        cap = getattr(self.causal_lm.config.get_text_config(), "final_logit_softcapping", None)
-        return logits if cap is None else torch.tanh(logits / cap) * cap
-
-    def _refuse_unknown_logit_scaling(self) -> None:
-        config = self.causal_lm.config.get_text_config()
-        for key in ("logit_scale", "logits_scaling", "output_multiplier_scale"):
-            if getattr(config, key, None) not in (None, 1, 1.0):
-                raise ValueError(
-                    f"{config.model_type} scales its logits by `{key}`, which chunked scoring does not apply. "
-                    "Expected an architecture whose logits are head(hidden). Override Policy.logits for this one."
-                )
 
     # --- generating --------------------------------------------------------------------------------------------------
 

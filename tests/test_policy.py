@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from rlsd_pl.engines import TransformersEngine
+from rlsd_pl.errors import SetupError
 from rlsd_pl.models import LoRA
 from rlsd_pl.policy import Policy
 from rlsd_pl.types import Completion, PaddedTokens, Sampling
@@ -110,8 +112,6 @@ def test_a_models_own_sampling_defaults_do_not_bias_the_rollout(tiny_model, tmp_
 
 
 def test_lora_trains_adapters_only_and_exports_merged_weights(tiny_model, tmp_path):
-    from transformers import AutoModelForCausalLM
-
     policy = Policy.from_pretrained(str(tiny_model), lora=LoRA(r=4))
     assert all("lora_" in name for name in policy.trainable())
     with torch.no_grad():
@@ -128,10 +128,67 @@ def test_lora_trains_adapters_only_and_exports_merged_weights(tiny_model, tmp_pa
     assert torch.allclose(merged(*batch(), 1.0).logprobs, scores, atol=1e-4)
 
 
-def test_an_architecture_that_rescales_logits_is_refused(policy):
-    policy.causal_lm.config.logit_scale = 0.5
-    with pytest.raises(ValueError, match="logit_scale"):
-        Policy(policy.causal_lm, policy.tokenizer)
+SHAPE = {
+    "vocab_size": 400,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+}
+
+
+def random_model(architecture: str, **settings: float) -> PreTrainedModel:
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **SHAPE, **settings))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings"),
+    [
+        ("granite", {"logits_scaling": 8.0}),
+        ("cohere", {"logit_scale": 0.0625}),
+        ("falcon_h1", {"lm_head_multiplier": 0.25}),
+        ("gemma2", {"final_logit_softcapping": 0.5}),
+        ("qwen3_moe", {}),
+        ("gpt2", {}),
+    ],
+)
+def test_scores_are_those_of_architectures_that_scale_or_cap_their_logits(policy, architecture, settings):
+    own = Policy(random_model(architecture, **settings), policy.tokenizer).eval()
+    scores = own(*batch(), 1.0).logprobs
+    for row, (prompt, completion) in enumerate(zip(PROMPTS, COMPLETIONS, strict=True)):
+        expected = plain_logprobs(own, prompt, completion, 1.0)
+        assert torch.allclose(scores[row, : len(completion)], expected, atol=1e-5)
+    if settings:  # they do something
+        bare = own.causal_lm.get_output_embeddings()
+        hidden = torch.randn(3, SHAPE["hidden_size"], generator=torch.Generator().manual_seed(0))
+        assert not torch.allclose(own.logits(hidden), bare(hidden), rtol=0.05)
+
+
+def test_a_teacher_that_goes_away_keeps_scale_and_weights(policy):
+    own = Policy(random_model("granite", logits_scaling=8.0), policy.tokenizer)
+    kept = own.teacher_states(*batch(), own_head=False)
+    before = own.logits(kept.hidden)
+    with torch.no_grad():
+        own.causal_lm.get_output_embeddings().weight.zero_()
+    assert torch.equal(kept.head(kept.hidden), before)
+
+
+def test_logits_that_follow_no_known_formula_are_refused(policy):
+    class Shifted(Qwen3ForCausalLM):
+        def forward(self, *args, **kwargs):
+            found = super().forward(*args, **kwargs)
+            found.logits = found.logits + torch.arange(found.logits.shape[-1])
+            return found
+
+    model = Shifted(Qwen3Config(**SHAPE))
+    with pytest.raises(SetupError, match="The logits of qwen3 are not its output layer"):
+        Policy(model, policy.tokenizer)
+    assert "forward" not in vars(model.get_decoder())
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
