@@ -24,6 +24,7 @@ import torch
 import yaml
 from torch.profiler import ProfilerActivity, profile
 
+from rlsd_pl.commands.pages import filled, markdown_table
 from rlsd_pl.commands.plots import plot_comparison
 from rlsd_pl.commands.presets import CONFIGS, available, description
 from rlsd_pl.commands.runs import RUN_DIR_VARIABLE, read_history
@@ -41,27 +42,33 @@ ROLLOUT = {"prompts_per_rollout": 2, "group_size": 4, "max_completion_tokens": 4
 
 def main() -> None:
     """Sweep, measure, write."""
+    names = available("objective")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sweep_dir", type=Path, default=Path("sweeps/objectives"))
+    parser.add_argument("--objectives", type=lambda text: text.split(","), default=names, help="others keep their rows")
     parser.add_argument("--jobs", default="1")
     options = parser.parse_args()
-    names = available("objective")
-    run_sweep(names, options.sweep_dir, options.jobs)
-    costs = measure_costs(names)
-    methods = ["| preset | formula | extra forwards | peak memory |", "|---|---|---|---|"]
-    methods += [f"| {link(name)} | {formula(name)} | {costs[name][0]:.3g} | {costs[name][1]:.2f} |" for name in names]
+    run_sweep(options.objectives, options.sweep_dir, options.jobs)
+    costs = measure_costs(options.objectives)
+    methods = {n: [f"{link(n)}", formula(n), f"{costs[n][0]:.3g}", f"{costs[n][1]:.2f}"] for n in options.objectives}
+    results = {name: [f"`{name}`", *lab_figures(options.sweep_dir / name)] for name in options.objectives}
+    page = with_rows(PAGE.read_text(), "methods", ["preset", "formula", "extra forwards", "peak memory"], methods)
     heads = [f"{metric} at {iteration}" for metric in SHOWN for iteration in AT]
-    results = ["| preset | " + " | ".join(heads) + " |", "|---" * (1 + len(heads)) + "|"]
-    results += [f"| `{name}` | " + " | ".join(lab_figures(options.sweep_dir / name)) + " |" for name in names]
-    page = PAGE.read_text()
-    for mark, lines in (("methods", methods), ("results", results)):
-        table = f"<!-- {mark} -->\n" + "\n".join(lines) + f"\n<!-- /{mark} -->"
-        page, found = re.subn(rf"<!-- {mark} -->.*<!-- /{mark} -->", lambda _, table=table: table, page, flags=re.S)
-        assert found == 1, f"{PAGE} has no place for the table of {mark}"
-    PAGE.write_text(page)
-    curves = {name: [read_history(options.sweep_dir / name / f"seed-{seed}") for seed in SEEDS] for name in PICTURED}
-    plot_comparison(curves, PAGE.with_suffix(".png"))
-    print(f"wrote {PAGE} and its picture")
+    PAGE.write_text(with_rows(page, "results", ["preset", *heads], results))
+    folders = {name: [options.sweep_dir / name / f"seed-{seed}" for seed in SEEDS] for name in PICTURED}
+    if all(folder.exists() for own in folders.values() for folder in own):
+        curves = {name: [read_history(folder) for folder in own] for name, own in folders.items()}
+        plot_comparison(curves, PAGE.with_suffix(".png"))
+    print(f"wrote {PAGE}")
+
+
+def with_rows(page: str, place: str, heads: list[str], rows: dict[str, list[str]]) -> str:
+    """The page with these rows, by preset, in the table of a place, among those that it has of other presets."""
+    head, rule, *new = markdown_table(heads, *rows.values()).splitlines()
+    before = page.partition(f"<!-- {place} -->")[2].partition(f"<!-- end of {place} -->")[0]
+    lines = {found[1]: line for line in before.splitlines() if (found := re.match(r"\| \[?`(\w+)`", line))}
+    lines |= dict(zip(rows, new, strict=True))
+    return filled(page, place, "\n".join([head, rule, *(lines[name] for name in sorted(lines))]))
 
 
 def run_sweep(names: list[str], folder: Path, jobs: str) -> None:
@@ -108,7 +115,7 @@ def measure_costs(names: list[str]) -> dict[str, tuple[float, float]]:
     with TemporaryDirectory() as folder:
         write_model(Path(folder) / "model")
         measured = {}
-        for name in names:
+        for name in dict.fromkeys(["rlvr", *names]):
             measured[name] = measure(name, Path(folder))
             print(f"{name}: {measured[name][0]:.3g} forwards, {measured[name][1] / 2**20:.0f} MiB")
     baseline = measured["rlvr"][1]
