@@ -12,7 +12,7 @@ from rlsd_pl.collectives import Sums, global_means, process_count
 from rlsd_pl.datamodule import RolloutDataModule
 from rlsd_pl.leakage import Sample, answer_probes, probe_sums
 from rlsd_pl.module import PolicyModule
-from rlsd_pl.objectives.parts import K3
+from rlsd_pl.objectives.parts import K1
 from rlsd_pl.policy import Policy
 from rlsd_pl.rollout.scorer import check_privileged
 from rlsd_pl.rollout.spans import token_ends, touches
@@ -117,14 +117,14 @@ def _encode(module: PolicyModule, text: str) -> list[int]:
 
 
 def gap_sums(batch: RolloutBatch | None) -> Sums:
-    """KL(S given x, T given x, r) per token on the rollout's own tokens, nats, by the estimate k3; without a forward.
+    """KL(S given x, T given x, r) per token on the rollout's own tokens, nats, by the estimate k1; without a forward.
 
     Nothing where the objective has not asked for the teacher's log-probs.
     """
     if batch is None or batch.teacher is None:
         return {}
     shown = batch.loss_mask & batch.teacher.has_context[:, None]
-    kl = K3()(batch.rollout_logprobs, batch.teacher.logprobs)
+    kl = K1()(batch.rollout_logprobs, batch.teacher.logprobs)
     return {"gap": (float(kl[shown].sum()), float(shown.sum()))}
 
 

@@ -60,6 +60,23 @@ def encode_chat(
     return [*ids, *(i for piece in others for i in _continuation(tokenizer, piece))]
 
 
+def end_of_turn(tokenizer: PreTrainedTokenizerBase, template_kwargs: dict[str, Any] | None = None) -> int | None:
+    """The control token that the chat template writes behind a turn of the assistant; ``None`` where it writes none.
+
+    Base models of some families name another one as EOS.
+    """
+    reply = "The Elbe."
+    chat = [{"role": "user", "content": "Name a river."}, {"role": "assistant", "content": reply}]
+    try:
+        rendered = tokenizer.apply_chat_template(chat, tokenize=False, **(template_kwargs or {}))
+    except TemplateError:  # no turns of an assistant
+        return None
+    behind = cast(str, rendered).rpartition(reply)[2].lstrip()
+    controls = _control_strings(tokenizer, len(tokenizer), str(tokenizer.chat_template))
+    found = max((control for control in controls if behind.startswith(control)), key=len, default=None)
+    return None if found is None else cast(int, tokenizer.convert_tokens_to_ids(found))
+
+
 def _rendered(
     tokenizer: PreTrainedTokenizerBase, chat: Sequence[dict[str, str]], template_kwargs: dict[str, Any]
 ) -> str:

@@ -113,6 +113,7 @@ class RolloutDataModule(LightningDataModule):
         if stage == "fit":
             self._trainer.accumulate_grad_batches = self._assembly.micro_batches_per_update()
             check_span_names(self.verifier, self._learner.objective)
+            self._learner.objective.truncation.check(self.sampling.max_tokens)
             if not self.val_before_training:
                 self._trainer.num_sanity_val_steps = 0
             warn_of_truncated_sampling(self.sampling)

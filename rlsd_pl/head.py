@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -48,6 +49,7 @@ class OutputHead:
     def __init__(self, causal_lm: PreTrainedModel) -> None:
         self._causal_lm = causal_lm
         self._cap = getattr(causal_lm.config.get_text_config(), "final_logit_softcapping", None)
+        self._size: int | None = None
         self._scale = self._found_scale()
 
     def __call__(self, hidden: Tensor) -> Tensor:
@@ -56,17 +58,26 @@ class OutputHead:
     def kept(self) -> Callable[[Tensor], Tensor]:
         """The same with the weights of now, for when they go away; no copy of weights that are not trained."""
         layer = self._layer
-        if not any(parameter.requires_grad for parameter in layer.parameters()):
+        if not isinstance(layer, LoraLayer) and not any(parameter.requires_grad for parameter in layer.parameters()):
             return self
-        weight = layer.weight.detach().clone()
-        bias = None if layer.bias is None else layer.bias.detach().clone()
+        weight, bias = _weights(layer)
         return lambda hidden: self._shaped(nn.functional.linear(hidden, weight, bias), self._scale)
 
     @property
     def _layer(self) -> nn.Linear:
         return cast(nn.Linear, self._causal_lm.get_output_embeddings())
 
+    @property
+    def size(self) -> int:
+        """V, rows of the output layer: the tokenizer's and, in some models, a padding that stands for no token."""
+        return self._layer.weight.shape[0]
+
+    def cut(self, size: int) -> None:
+        """Leave out the logits from ``size`` on."""
+        self._size = size
+
     def _shaped(self, logits: Tensor, scale: float) -> Tensor:
+        logits = logits if self._size is None else logits[..., : self._size]
         logits = logits if scale == 1 else logits * scale
         return logits if self._cap is None else torch.tanh(logits / self._cap) * self._cap
 
@@ -80,15 +91,27 @@ class OutputHead:
         config = self._causal_lm.config.get_text_config()
         named = {key: float(value) for key in SCALES if (value := getattr(config, key, None))}
         logits = self._layer(hidden)
-        for scale in (1.0, *(scale for value in named.values() for scale in (value, 1 / value))):
-            difference = (self._shaped(logits, scale) - expected).abs().max()
-            if not difference > TOLERANCE * expected.abs().max():
-                return scale
+        scales = (1.0, *(scale for value in named.values() for scale in (value, 1 / value)))
+        differences = [float((self._shaped(logits, scale) - expected).abs().max()) for scale in scales]
+        least = min(differences)
+        if not least > TOLERANCE * float(expected.abs().max()):
+            return scales[differences.index(least)]
         raise SetupError(
             f"The logits of {config.model_type} are not its output layer on the final hidden states, with a scale of "
             f"config.json (got {named or 'none'}; known are {', '.join(SCALES)}) and final_logit_softcapping, so its "
             "completions could not be scored. Set --model to another architecture."
         )
+
+
+def _weights(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """A copy of a linear layer's weight and bias, with what its adapters add as they are now."""
+    base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
+    weight = cast(Tensor, base.weight).detach().clone()
+    bias = None if base.bias is None else cast(Tensor, base.bias).detach().clone()
+    if isinstance(layer, LoraLayer) and not layer.disable_adapters:
+        for name in layer.active_adapters:
+            weight += cast(Any, layer).get_delta_weight(name).detach()
+    return weight, bias
 
 
 @contextmanager

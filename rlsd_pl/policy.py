@@ -13,7 +13,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from rlsd_pl.chat import encode_chat
+from rlsd_pl.chat import encode_chat, end_of_turn
 from rlsd_pl.functional import DistributionTerm, token_scores
 from rlsd_pl.head import OutputHead, TeacherStates
 from rlsd_pl.models import Dtype, LoRA, check_vocabulary, load_model, load_tokenizer
@@ -33,6 +33,10 @@ class Policy(nn.Module):
         tokenizer: with a chat template.
         chat_template_kwargs: passed on to ``apply_chat_template``, for example ``{"enable_thinking": False}``.
         logit_chunk: most logits (tokens times vocabulary) in memory at once while scoring.
+
+    Attributes:
+        end_id: what ends a reply: the chat template's token for it, else EOS.
+        stop_ids: what ends a completion: that token, and all that the model names as EOS.
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class Policy(nn.Module):
         self.logits = OutputHead(self.causal_lm)
         # A model's own sampling defaults (repetition penalty, top-k) would part sampled from scored distributions.
         self.published_generation_config = self.causal_lm.generation_config
+        ends = end_of_turn(tokenizer, self.chat_template_kwargs)
+        self.end_id = cast(int, tokenizer.eos_token_id if ends is None else ends)
         self.stop_ids = self._stop_ids()
         self.causal_lm.generation_config = GenerationConfig(
             eos_token_id=sorted(self.stop_ids), pad_token_id=tokenizer.pad_token_id
@@ -199,7 +205,7 @@ class Policy(nn.Module):
     def _stop_ids(self) -> frozenset[int]:
         published = getattr(self.causal_lm.generation_config, "eos_token_id", None)
         ids = published if isinstance(published, list) else [published]
-        found = frozenset(i for i in [*ids, self.tokenizer.eos_token_id] if i is not None)
+        found = frozenset(i for i in [*ids, self.tokenizer.eos_token_id, self.end_id] if i is not None)
         if not found:
             raise ValueError(
                 "Neither the tokenizer nor generation_config.json names an EOS token, so no completion could ever end. "

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from rlsd_pl.chat import encode_chat
+from rlsd_pl.chat import encode_chat, end_of_turn
 from tests.conftest import GSM8K
 
 # As Qwen3's: control tokens of two kinds (only <|...|> are marked special), the reasoning of earlier turns dropped.
@@ -144,3 +144,15 @@ def test_a_chat_template_that_shows_less_than_the_chat_is_told(template, said):
     tokenizer.chat_template = template
     with pytest.raises(ValueError, match=said):
         encode_chat(tokenizer, [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2 + 2?"}])
+
+
+def test_what_the_chat_template_writes_behind_a_reply_ends_a_turn():
+    tokenizer = build(None)
+    tokenizer.eos_token = "<|endoftext|>"  # as of base models
+    assert end_of_turn(tokenizer) == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+    assert end_of_turn(tokenizer) is None
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }} {{ eos_token }}\n{% endfor %}"
+    assert end_of_turn(tokenizer) == tokenizer.eos_token_id
+    tokenizer.chat_template = "{{ raise_exception('one turn alone') }}"
+    assert end_of_turn(tokenizer) is None

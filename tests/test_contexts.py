@@ -92,6 +92,18 @@ def test_rejected_answers_are_those_that_the_verifier_extracted():
     assert context.passed_over(said) == 2
 
 
+def test_a_right_answer_that_was_rejected_for_its_form_is_no_contrast():
+    said = [*answered(" 4 ", "7"), *answered("4", status=Status.INVALID)]
+    assert [RejectedAnswers().privileged(said, i) for i in range(3)] == ["7", "7", "7"]
+    assert RejectedAnswers().passed_over(said) == 2
+
+
+def test_a_completion_without_an_end_is_no_success():
+    cut = [replace(rollout, completion=replace(rollout.completion, truncated=True)) for rollout in MIXED]
+    assert SuccessfulSibling().privileged([*cut[:2], MIXED[2]], 1) == "right 2"
+    assert SuccessfulSibling().privileged(cut, 1) is None
+
+
 def test_the_only_rejected_answer_of_a_group_is_contrasted_with_itself():
     said = [*answered("4", status=Status.PASS), *answered("7", None)]
     assert [RejectedAnswers().privileged(said, i) for i in range(3)] == ["7", "7", "7"]

@@ -41,7 +41,7 @@ def alone(tiny_model, tmp_path_factory) -> dict:
 def test_two_processes_give_the_update_of_one(tiny_model, tmp_path, alone, strategy):
     shared = update(tiny_model, tmp_path / "out.pt", strategy, 2)
     untrained = Policy.from_pretrained(str(tiny_model)).trainable()
-    assert alone.keys() == shared.keys() == {"RLSD", "OPSD"}
+    assert alone.keys() == shared.keys() == {"RLSD", "OPSD", "RLCSD", "SRPO"}
     for objective in alone:
         one, two = alone[objective], shared[objective]
         moved = max((one["weights"][name] - p).abs().max().item() for name, p in untrained.items())

@@ -17,8 +17,9 @@ from rlsd_pl import objectives as o
 from rlsd_pl.commands.cli import fit
 from rlsd_pl.commands.presets import available
 from rlsd_pl.commands.runs import RUN_DIR_VARIABLE, read_history
-from rlsd_pl.contexts import RejectedSiblings, SuccessfulSibling
+from rlsd_pl.contexts import RejectedSiblings, SolutionContext, SuccessfulSibling
 from rlsd_pl.engines import demonstrate
+from rlsd_pl.errors import SetupError
 from rlsd_pl.rollout.collector import RolloutCollector
 from rlsd_pl.teachers import FrozenTeacher, LiveTeacher
 from rlsd_pl.types import PaddedTokens, Sampling
@@ -151,8 +152,13 @@ def test_demonstrations_take_the_place_of_samples(policy):
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
+def rejected():
+    """Rejected siblings in the words of the module's other context."""
+    return RejectedSiblings(count=2, template=SolutionContext().template.source)
+
+
 def run(model, objective, **kwargs):
-    trained = module(model, objective, kwargs.pop("teacher", LiveTeacher()), contrast=RejectedSiblings(count=2))
+    trained = module(model, objective, kwargs.pop("teacher", LiveTeacher()), contrast=rejected())
     Trainer(**{**TRAINER, "max_epochs": 1}).fit(trained, data(**kwargs))
     return weights(trained)
 
@@ -197,6 +203,18 @@ def test_problems_without_a_demonstration_are_told_when_data_is_loaded(tiny_mode
     with pytest.raises(SetupError, match="no demonstration"):
         train(tiny_model, o.SFT(), task=Bare())
     train(tiny_model, o.RLVR(reference_kl=o.K3()), task=Bare(), trainer={"max_epochs": 1})
+
+
+def test_a_contrast_of_wordings_is_refused_before_training(tiny_model):
+    other = module(tiny_model, o.CEPO(), contrast=RejectedSiblings(count=2))
+    with pytest.raises(SetupError, match=r"SolutionContext and RejectedSiblings word one text in two ways, so CEPO"):
+        Trainer(**TRAINER).fit(other, data())
+
+
+def test_a_penalty_beyond_the_limit_is_refused_before_training(tiny_model):
+    beyond = module(tiny_model, o.RLVR(truncation=o.SoftPenalty(buffer=11)))
+    with pytest.raises(ValueError, match=r"objective\.truncation\.buffer=11; expected 1 to 10"):
+        Trainer(**TRAINER).fit(beyond, data())
 
 
 def test_contrast_is_asked_for_before_anything_is_loaded(tiny_model):

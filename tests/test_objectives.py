@@ -295,6 +295,25 @@ def test_the_importance_correction_is_capped_and_never_applied_twice(off_policy)
     assert torch.allclose(corrected, plain if off_policy else factor * plain)
 
 
+def test_the_importance_correction_holds_for_what_sdar_distils_too():
+    batch = batch_of(token_advantages=torch.zeros(B, T))
+    teacher = TeacherScores(batch.rollout_logprobs - 1.0, torch.ones(B, dtype=torch.bool))
+    batch = replace(batch, teacher=teacher)
+    scores = TokenScores(batch.rollout_logprobs + math.log(0.8), torch.zeros(B, T))
+    plain, corrected = (
+        x.loss(batch, scores).loss for x in (o.SDAR(1.0), o.SDAR(1.0, importance=o.TruncatedImportance(2.0)))
+    )
+    assert plain.abs().min() > 0
+    assert torch.allclose(corrected, 0.8 * plain)
+
+
+def test_rlcsd_refuses_what_its_two_means_cannot_be():
+    with pytest.raises(ValueError, match=r"objective\.temperature=0\.0; expected a number above 0"):
+        o.RLCSD(temperature=0.0)
+    with pytest.raises(ValueError, match=r"objective\.reduction=SequenceMean"):
+        o.RLCSD(reduction=o.SequenceMean())
+
+
 def test_the_fraction_of_clipped_ratios_is_reported():
     batch = batch_of(token_advantages=rlvr(batch_of()), off_policy=True)
     scores = TokenScores(batch.rollout_logprobs + math.log(1.5), torch.zeros(B, T))

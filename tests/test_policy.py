@@ -178,6 +178,22 @@ def test_a_teacher_that_goes_away_keeps_scale_and_weights(policy):
     assert torch.equal(kept.head(kept.hidden), before)
 
 
+def test_a_teacher_that_goes_away_keeps_the_adapters_of_its_output_layer(tmp_path, policy):
+    random_model("llama").save_pretrained(tmp_path)
+    policy.tokenizer.save_pretrained(tmp_path)
+    own = Policy.from_pretrained(str(tmp_path), lora=LoRA(r=4, target_modules=r".*(q_proj|lm_head)"))
+    head = own.causal_lm.get_output_embeddings()
+    with torch.no_grad():
+        head.lora_B["default"].weight.normal_(std=0.1)
+    kept = own.teacher_states(*batch(), own_head=False)
+    assert torch.allclose(kept.head(kept.hidden), own.logits(kept.hidden), atol=1e-6)
+    with own.adapters_off():
+        base = own.teacher_states(*batch(), own_head=False)
+        expected = own.logits(base.hidden)
+    assert torch.equal(base.head(base.hidden), expected)
+    assert not torch.allclose(own.logits(base.hidden), expected, atol=1e-3)
+
+
 def test_logits_that_follow_no_known_formula_are_refused(policy):
     class Shifted(Qwen3ForCausalLM):
         def forward(self, *args, **kwargs):

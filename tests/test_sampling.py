@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -198,6 +199,25 @@ def test_token_ends_follow_the_decoded_text(policy, text):
     assert len(ends) == len(ids)
     assert ends[-1] == len(policy.decode(ids))
     assert ends == sorted(ends)
+    assert ends == [len(policy.decode(ids[: t + 1])) for t in range(len(ids))]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_token_ends_are_those_of_the_prefixes_for_any_tokens_and_decode_few_at_a_time(policy, seed):
+    decoded: list[int] = []
+
+    class Counting:
+        @staticmethod
+        def decode(ids):
+            decoded.append(len(ids))
+            return policy.decode(ids)
+
+    text = "".join(random.Random(seed).choices("ab 12\n√数学🙂é", k=200))
+    ids = policy.tokenizer.encode(text, add_special_tokens=False)
+    ids.insert(seed * 7, policy.tokenizer.eos_token_id)
+    ends = token_ends(Counting(), ids, policy.decode(ids), lambda token: policy.decode([token]))
+    assert ends == [len(policy.decode(ids[: t + 1])) for t in range(len(ids))]
+    assert max(decoded) < 16
 
 
 def test_touching_is_sharing_a_character():

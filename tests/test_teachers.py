@@ -149,6 +149,23 @@ def test_an_external_teacher_scores_with_its_own_weights_and_stays_out_of_the_ch
     assert not states.head(states.hidden).requires_grad
 
 
+def test_an_external_teacher_of_the_family_may_have_more_rows_and_another_eos(policy, tiny_model, tmp_path):
+    other = Policy.from_pretrained(str(tiny_model))
+    rows = policy.logits.size
+    other.causal_lm.resize_token_embeddings(rows + 7, mean_resizing=False)
+    other.published_generation_config.eos_token_id = [1, 0]
+    other.save_pretrained(tmp_path)
+    teacher = ExternalTeacher(str(tmp_path))
+    teacher.bind(policy)
+    assert torch.allclose(score(teacher, policy), policy(*BATCH, 1.0).logprobs, atol=1e-6)
+    with teacher.scoring(policy) as model:
+        states = model.teacher_states(*BATCH, own_head=False)
+    assert states.head(states.hidden).shape[-1] == rows
+    larger = Policy.from_pretrained(str(tmp_path))
+    with pytest.raises(ValueError, match=f"{rows} logits, the policy has {rows + 7}"):
+        ExternalTeacher(str(tiny_model)).bind(larger)
+
+
 def test_an_external_teacher_of_another_vocabulary_is_refused(policy):
     with pytest.raises(ValueError, match="same vocabulary"):
         ExternalTeacher("lab").bind(policy)

@@ -9,9 +9,10 @@ from lightning.pytorch import Trainer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rlsd_pl.callbacks import LeakageDetection, RolloutMetrics
+from rlsd_pl.contexts import RejectedSiblings, SolutionContext
 from rlsd_pl.distributed import FSDP2Strategy
 from rlsd_pl.engines import ScriptedEngine
-from rlsd_pl.objectives import OPSD, RLSD
+from rlsd_pl.objectives import OPSD, RLCSD, RLSD, SRPO
 from rlsd_pl.teachers import PeriodicTeacher
 from tests.harness import TRAINER, data, module
 
@@ -25,8 +26,9 @@ def main(model: str, strategy: str, devices: int, out: str) -> None:
     """Train two iterations with each objective and save weights and metrics; there is one held-out problem."""
     torch.set_num_threads(1)
     results = {}
-    for objective in (RLSD(), OPSD()):
-        trained = module(Path(model), objective, PeriodicTeacher(1))
+    contrast = RejectedSiblings(count=2, template=SolutionContext().template.source)
+    for objective in (RLSD(), OPSD(), RLCSD(), SRPO()):
+        trained = module(Path(model), objective, PeriodicTeacher(1), contrast=contrast)
         trainer = Trainer(
             **{
                 **TRAINER,

@@ -78,7 +78,7 @@ Reply as if you had worked it out yourself, step by step, without mentioning the
 
 
 class SuccessfulSibling(SiblingText):
-    """r is another completion of the group that the verifier passed (SDPO 2601.20802).
+    """r is another completion of the group that the verifier passed (SDPO 2601.20802), and that has an end.
 
     A completion without a successful sibling has no context.
 
@@ -92,7 +92,7 @@ class SuccessfulSibling(SiblingText):
         super().__init__(hidden, **kwargs)
 
     def accepts(self, rollout: Rollout) -> bool:
-        return rollout.verdict.status is Status.PASS
+        return rollout.verdict.status is Status.PASS and not rollout.completion.truncated
 
 
 class RejectedSiblings(SiblingText):
@@ -119,7 +119,7 @@ class RejectedAnswers(SiblingContext):
     A rejected completion that is the only one with an answer is contrasted with its own: the paper's G^- holds it, and
     the official code, which takes one rejected answer for the whole group, does the same. Its reasoning is not shown,
     so what is blamed are the tokens that lead to that answer. Without any rejected answer in the group there is no
-    contrast.
+    contrast. A completion that was rejected for its form, with the right answer, is passed over.
 
     Args:
         count: most answers per completion; 1 in CEPO.
@@ -135,7 +135,9 @@ class RejectedAnswers(SiblingContext):
         return is_rejected(rollout)
 
     def shown(self, rollout: Rollout) -> str | None:
-        return rollout.verdict.answer
+        answer, right = rollout.verdict.answer, rollout.problem.answer
+        is_right = answer is not None and right is not None and answer.strip() == right.strip()
+        return None if is_right else answer
 
     def around(self, group: Sequence[Rollout], index: int) -> list[Rollout]:
         """The others, then the completion itself."""

@@ -72,6 +72,6 @@ def demonstration(problem: Problem, fields: Sequence[str]) -> str | None:
 
 
 def forced(policy: Policy, text: str, sampling: Sampling) -> Completion:
-    """A completion with a given text, EOS appended, cut at ``max_tokens``; without log-probs."""
-    ids = [*policy.tokenizer.encode(text, add_special_tokens=False), policy.tokenizer.eos_token_id]
+    """A completion with a given text, its end appended, cut at ``max_tokens``; without log-probs."""
+    ids = [*policy.tokenizer.encode(text, add_special_tokens=False), policy.end_id]
     return made(policy, ids[: sampling.max_tokens], ())

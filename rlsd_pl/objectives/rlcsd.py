@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rlsd_pl import functional as F
+from rlsd_pl.collectives import global_means
 from rlsd_pl.objectives.base import Needs, Objective
-from rlsd_pl.objectives.parts import Constant, PPOClip, Schedule, Surrogate
+from rlsd_pl.objectives.contrast import contrast
+from rlsd_pl.objectives.parts import Constant, PPOClip, Schedule, Surrogate, TokenMean
 from rlsd_pl.objectives.parts.schedule import check_schedule
-from rlsd_pl.types import Credit, RolloutBatch, Signal, present
+from rlsd_pl.types import Credit, RolloutBatch, Signal
 
 
 class RLCSD(Objective):
@@ -20,7 +23,8 @@ class RLCSD(Objective):
     others A.
 
     The surrogate is a mean over the other tokens plus eta times a mean over the selected ones. The two means are taken
-    over this process's rollout, as factors on the token advantages, so the reduction has to be :class:`TokenMean`.
+    over the rollout of all processes, as factors on the token advantages, so the reduction has to be
+    :class:`TokenMean`.
     A completion that lacks a right or a wrong sibling is left out of the update, as in the official code, and counted
     in ``credit/left_out``.
 
@@ -31,6 +35,9 @@ class RLCSD(Objective):
         threshold: delta.
         selected_weight: eta.
         surrogate: default :class:`PPOClip` (.2, .2), as in the official code.
+
+    Raises:
+        ValueError: for a temperature that is not above 0, or another reduction.
     """
 
     def __init__(
@@ -45,6 +52,11 @@ class RLCSD(Objective):
         super().__init__(surrogate=surrogate or PPOClip(0.2, 0.2), **kwargs)
         self.strength = strength or Constant(0.5)
         check_schedule(self.strength, "objective.strength")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"Got objective.temperature={temperature}; expected a number above 0 (the paper: .02).")
+        if not isinstance(self.reduction, TokenMean):
+            name = type(self.reduction).__name__
+            raise ValueError(f"Got objective.reduction={name}; RLCSD's two means over tokens need TokenMean.")
         self.temperature, self.threshold, self.selected_weight = temperature, threshold, selected_weight
 
     @property
@@ -52,10 +64,8 @@ class RLCSD(Objective):
         return super().needs.plus(Signal.TEACHER | Signal.CONTRAST)
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
-        teacher, contrast = present(batch.teacher, Signal.TEACHER), present(batch.contrast, Signal.CONTRAST)
         strength = self.strength(iteration) * self.distillation_scale
-        evidence = F.contrastive_evidence(teacher.logprobs, contrast.logprobs, contrast.exists)
-        contrasted = teacher.has_context & contrast.exists.any(dim=1)
+        evidence, contrasted = contrast(batch)
         learnt = batch.loss_mask & contrasted[:, None]
         bonus = self.bonus(evidence, strength)
         selected = self.selected(bonus)
@@ -83,8 +93,10 @@ class RLCSD(Objective):
 
     def _balance(self, selected: Tensor, learnt: Tensor) -> Tensor:
         """[B, T] factors that turn one mean over the tokens of ``learnt`` [B, T] into the sum of two means."""
+        tokens, chosen = int(learnt.sum()), int((selected & learnt).sum())
+        shares = global_means({"selected": (chosen, tokens), "others": (tokens - chosen, tokens)})
         factors = torch.zeros(learnt.shape)
-        for kind, weight in ((selected, self.selected_weight), (~selected, 1.0)):
-            members = kind & learnt
-            factors[members] = weight * learnt.sum() / members.sum().clamp(min=1)
+        for kind, name, weight in ((selected, "selected", self.selected_weight), (~selected, "others", 1.0)):
+            if share := shares.get(name):
+                factors[kind & learnt] = weight / share
         return factors

@@ -50,4 +50,7 @@ class SDAR(RLVR):
         rewarded = super().loss(batch, scores)
         delta = teacher.logprobs.detach() - scores.logprobs
         distilled = self.coefficient * self.gate(delta) * delta * self.distillation_scale
-        return rewarded._replace(loss=rewarded.loss + distilled.masked_fill(~teacher.has_context[:, None], 0.0))
+        diagnostics = dict(rewarded.diagnostics)
+        distilled = self._corrected(distilled, batch, scores, diagnostics)
+        loss = rewarded.loss + distilled.masked_fill(~teacher.has_context[:, None], 0.0)
+        return TokenLoss(loss, diagnostics)

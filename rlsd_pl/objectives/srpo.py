@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlsd_pl import functional as F
+from rlsd_pl.collectives import global_means
 from rlsd_pl.objectives.base import Needs
 from rlsd_pl.objectives.parts import Divergence, TopKTail
 from rlsd_pl.objectives.rlvr import RLVR
@@ -21,7 +21,7 @@ class SRPO(RLVR):
 
     r is what SDPO shows: a successful sibling or the verifier's feedback. Tokens on which the teacher is unsure count
     less. Without any context this is RLVR; a completion that is right, or has nothing to learn from, keeps its reward
-    term. The mean is taken over this process's rollout. Written from the paper's public description.
+    term. The mean is taken over the rollout of all processes. Written from the paper's public description.
 
     Args:
         beta: per nat of the teacher's entropy H; 0 weighs all tokens alike.
@@ -45,8 +45,8 @@ class SRPO(RLVR):
     def weights(self, entropy: Tensor, mask: Tensor) -> Tensor:
         """omega [B, T], from the teacher's entropy [B, T] in nats and the tokens that are distilled, bool [B, T]."""
         certainty = torch.exp(-self.beta * entropy)
-        mean = F.masked_mean(certainty, mask)
-        return certainty / mean.masked_fill(mean == 0, 1.0)
+        means = global_means({"certainty": (float(certainty[mask].sum()), float(mask.sum()))})
+        return certainty / (means.get("certainty") or 1.0)
 
     def credit(self, batch: RolloutBatch, iteration: int) -> Credit:
         teacher = present(batch.teacher, Signal.TEACHER)

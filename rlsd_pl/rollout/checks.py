@@ -156,15 +156,28 @@ class ProblemCheck:
         """Encode the teacher's chat about one problem in every wording that a rollout may need.
 
         Raises:
-            SetupError: if the model's chat template refuses such a chat, or leaves out a turn of it.
+            SetupError: if the model's chat template refuses such a chat, or leaves out a turn of it; if two contexts
+                that are contrasted word one text in two ways.
         """
         problem = self.task.problem("train", 0)
+        chats = []
         for context in self._contexts():
             for wording in context.wordings():
+                chats.append(teacher_messages(wording, problem, self.verifier, "privileged text"))
                 try:
-                    self.learner.encode(teacher_messages(wording, problem, self.verifier, "privileged text"))
+                    self.learner.encode(chats[-1])
                 except ValueError as error:
                     raise SetupError(f"{type(wording).__name__} cannot be shown to this model. {error}") from error
+        if Signal.CONTRAST in self.learner.objective.needs.signals and chats[-1] not in chats[:-1]:
+            raise SetupError(self._two_wordings())
+
+    def _two_wordings(self) -> str:
+        learner = self.learner
+        return (
+            f"{type(learner.context).__name__} and {type(learner.contrast).__name__} word one text in two ways, so "
+            f"{type(learner.objective).__name__} would contrast wordings. Expected the same template, place and "
+            "instruction. Set --context.template and --contrast.template to one text."
+        )
 
     def _contexts(self) -> list[Context]:
         """Those that the objective needs."""

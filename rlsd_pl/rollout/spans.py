@@ -51,8 +51,25 @@ def token_ends(policy: Policy, token_ids: Sequence[int], text: str, piece: Calla
     pieces = [piece(token) for token in token_ids]
     if "".join(pieces) == text:
         return list(accumulate(map(len, pieces)))
-    # A character of several tokens, or a decoder that minds the neighbours: prefixes say exactly what belongs where.
+    # A character of several tokens, or a decoder that minds the neighbours.
+    ends = _windowed_ends(policy.decode, token_ids)
+    if ends[-1:] == [len(text)]:
+        return ends
     return [len(policy.decode(token_ids[: t + 1])) for t in range(len(token_ids))]
+
+
+def _windowed_ends(decode: Callable[[Sequence[int]], str], token_ids: Sequence[int]) -> list[int]:
+    """Lengths of the decoded prefixes, each by what a token adds to the text of a few tokens before it."""
+    ends: list[int] = []
+    begin = read = written = 0  # a window that begins at whole characters; all before ``read`` has been counted
+    before = ""
+    for t in range(len(token_ids)):
+        after = decode(token_ids[begin : t + 1])
+        ends.append(written + len(after) - len(before))
+        if len(after) > len(before) and not after.endswith("\ufffd"):
+            begin, read, written = read, t + 1, ends[-1]
+            before = decode(token_ids[begin:read])
+    return ends
 
 
 def touches(ends: Sequence[int], spans: Sequence[Span]) -> list[bool]:

@@ -84,7 +84,9 @@ class WeightedVerifier(CompositeVerifier):
         errors = [name for name, verdict in verdicts.items() if verdict.status is Status.ERROR]
         others = [name for name, verdict in verdicts.items() if verdict.status is not Status.PASS]
         heaviest = max(errors or others or verdicts, key=self.weights.__getitem__)
-        reward = sum(self.weights[name] * verdict.reward for name, verdict in verdicts.items())
+        # The weights may add up to a little less than 1.
+        full = all(verdict.reward == 1.0 for verdict in verdicts.values())
+        reward = 1.0 if full else sum(self.weights[name] * verdict.reward for name, verdict in verdicts.items())
         return _merged(0.0 if errors else min(reward, 1.0), heaviest, verdicts)
 
 

@@ -34,5 +34,5 @@ def test_the_soft_penalty_is_linear_over_its_buffer():
 
 @pytest.mark.parametrize("buffer", [0, 11])
 def test_a_buffer_beyond_the_limit_is_refused(buffer: int):
-    with pytest.raises(ValueError, match=r"buffer is .* expected 1 to max_tokens=10"):
+    with pytest.raises(ValueError, match=r"buffer=.* expected 1 to 10"):
         SoftPenalty(buffer)(REWARDS, TRUNCATED, LENGTHS, 10)

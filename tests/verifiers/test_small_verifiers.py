@@ -141,6 +141,14 @@ def test_weights_are_normalised_and_an_error_is_no_score(problem: Make) -> None:
     assert (c.reward, c.status, c.detail) == (0.0, "error", "answer: broken")
 
 
+@pytest.mark.parametrize("weights", [[0.2, 0.6], [0.1, 0.3], [1.0] * 6, [0.1] * 10])
+def test_whatever_the_weights_are_what_passes_in_full_has_reward_1(problem: Make, weights: list[float]) -> None:
+    names = [f"part {i}" for i in range(len(weights))]
+    parts = {name: Fixed(a=PASS) for name in names}
+    (verdict,) = WeightedVerifier(parts, dict(zip(names, weights, strict=True))).verify(["a"], [problem()])
+    assert verdict.reward == 1.0
+
+
 def test_a_composite_names_the_metrics_of_its_parts(problem: Make) -> None:
     class Marked(Fixed):
         metric_names = ("score",)

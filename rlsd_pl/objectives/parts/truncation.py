@@ -11,6 +11,10 @@ from torch import Tensor
 class Truncation(ABC):
     """What a completion without EOS is worth, and whether it is learnt from."""
 
+    def check(self, max_tokens: int) -> None:
+        """Raise ``ValueError`` if the policy cannot be applied under this sampling limit. Asked before training."""
+        return
+
     @abstractmethod
     def __call__(self, rewards: Tensor, truncated: Tensor, lengths: Tensor, max_tokens: int) -> tuple[Tensor, Tensor]:
         """Rewards [B], and bool [B]: which completions to learn from.
@@ -79,10 +83,14 @@ class SoftPenalty(Truncation):
 
     buffer: int
 
-    def __call__(self, rewards: Tensor, truncated: Tensor, lengths: Tensor, max_tokens: int) -> tuple[Tensor, Tensor]:
+    def check(self, max_tokens: int) -> None:
         if not 1 <= self.buffer <= max_tokens:
             raise ValueError(
-                f"buffer is {self.buffer}, expected 1 to max_tokens={max_tokens}; DAPO has a fifth of the limit"
+                f"Got objective.truncation.buffer={self.buffer}; expected 1 to {max_tokens}, the limit that "
+                "data.max_completion_tokens sets (DAPO: a fifth of it)."
             )
+
+    def __call__(self, rewards: Tensor, truncated: Tensor, lengths: Tensor, max_tokens: int) -> tuple[Tensor, Tensor]:
+        self.check(max_tokens)
         penalty = ((max_tokens - self.buffer - lengths) / self.buffer).clamp(-1.0, 0.0)
         return rewards + penalty, truncated.new_ones(truncated.shape)
