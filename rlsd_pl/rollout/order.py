@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -43,7 +44,8 @@ class ProblemOrder:
         if self.usable is None:
             return [self._problem(derive_seed(self.seed, "resample", iteration, place)) for place in places]
         own = {self._index(position) for position in self._positions(iteration)}
-        shuffled = [self.usable[i] for i in self._permutation(self.usable, "resample", iteration).tolist()]
+        seed = derive_seed(self.seed, "resample", iteration)
+        shuffled = [self.usable[i] for i in _permutation(len(self.usable), seed).tolist()]
         # A table of one iteration's problems has no others: then they are drawn again.
         others = [index for index in shuffled if index not in own] or shuffled
         return [self._problem(others[place % len(others)]) for place in places]
@@ -55,11 +57,12 @@ class ProblemOrder:
         if self.usable is None:
             return derive_seed(self.seed, "problem", position)
         passes, offset = divmod(position, len(self.usable))
-        return self.usable[int(self._permutation(self.usable, "order", passes)[offset])]
-
-    def _permutation(self, usable: Sequence[int], *purpose: object) -> Tensor:
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, *purpose))
-        return torch.randperm(len(usable), generator=generator)
+        return self.usable[int(_permutation(len(self.usable), derive_seed(self.seed, "order", passes))[offset])]
 
     def _problem(self, index: int) -> Problem:
         return self.task.problem("train", index)
+
+
+@lru_cache(maxsize=2)
+def _permutation(size: int, seed: int) -> Tensor:
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rlsd_pl.policy import Policy
 from rlsd_pl.teachers.base import Snapshot, Teacher
@@ -19,24 +19,34 @@ class LiveTeacher(Teacher):
         yield policy
 
 
-class FrozenTeacher(Teacher):
-    """The initial policy. Under LoRA that is the base model with its adapters off, and nothing is copied."""
+class SnapshotTeacher(Teacher):
+    """A copy of the policy's weights; a subclass says how it follows the policy."""
 
     def __init__(self) -> None:
         super().__init__()
         self.snapshot = Snapshot()
 
     def bind(self, policy: Policy) -> None:
+        self.snapshot.copy_from(policy)
+
+    def scoring(self, policy: Policy) -> AbstractContextManager[Policy]:
+        return self.snapshot.swapped_in(policy)
+
+
+class FrozenTeacher(SnapshotTeacher):
+    """The initial policy. Under LoRA that is the base model with its adapters off, and nothing is copied."""
+
+    def bind(self, policy: Policy) -> None:
         if not policy.has_adapters:
-            self.snapshot.copy_from(policy)
+            super().bind(policy)
 
     @contextmanager
     def scoring(self, policy: Policy) -> Iterator[Policy]:
-        with policy.adapters_off() if policy.has_adapters else self.snapshot.swapped_in(policy):
+        with policy.adapters_off() if policy.has_adapters else super().scoring(policy):
             yield policy
 
 
-class PeriodicTeacher(Teacher):
+class PeriodicTeacher(SnapshotTeacher):
     """A hard copy of the policy, refreshed every ``every`` iterations (RLSD: 10).
 
     Args:
@@ -48,22 +58,13 @@ class PeriodicTeacher(Teacher):
         if every < 1:
             raise ValueError(f"Got teacher.every={every}; expected at least 1. Use the live teacher for 'always'.")
         self.every = every
-        self.snapshot = Snapshot()
-
-    def bind(self, policy: Policy) -> None:
-        self.snapshot.copy_from(policy)
-
-    @contextmanager
-    def scoring(self, policy: Policy) -> Iterator[Policy]:
-        with self.snapshot.swapped_in(policy):
-            yield policy
 
     def after_iteration(self, policy: Policy, iteration: int) -> None:
         if (iteration + 1) % self.every == 0:
             self.snapshot.copy_from(policy)
 
 
-class EMATeacher(Teacher):
+class EMATeacher(SnapshotTeacher):
     """An exponential moving average of the policy: theta_T <- decay * theta_T + (1 - decay) * theta per iteration.
 
     With LoRA it is the average of the trainable tensors A and B apart, not of their product, which no tensors of the
@@ -80,15 +81,6 @@ class EMATeacher(Teacher):
                 f"Got teacher.decay={decay}; expected a number in [0, 1). Use the frozen teacher for 'never'."
             )
         self.decay = decay
-        self.snapshot = Snapshot()
-
-    def bind(self, policy: Policy) -> None:
-        self.snapshot.copy_from(policy)
-
-    @contextmanager
-    def scoring(self, policy: Policy) -> Iterator[Policy]:
-        with self.snapshot.swapped_in(policy):
-            yield policy
 
     def after_iteration(self, policy: Policy, iteration: int) -> None:
         self.snapshot.move_towards(policy, self.decay)
