@@ -307,6 +307,19 @@ def test_the_importance_correction_holds_for_what_sdar_distils_too():
     assert torch.allclose(corrected, 0.8 * plain)
 
 
+@pytest.mark.parametrize("method", [o.OPSD, o.SDPO, o.OPD, o.OPSDSampled, o.IWOPD, o.SFT])
+def test_a_method_without_a_reward_refuses_an_advantage(method):
+    with pytest.raises(ValueError, match=rf"objective\.advantage=LeaveOneOut, which does nothing in {method.__name__}"):
+        method(advantage=o.LeaveOneOut())
+    method()
+
+
+def test_a_divergence_alone_refuses_a_surrogate():
+    with pytest.raises(ValueError, match=r"objective\.surrogate=GSPO, which does nothing in OPSD"):
+        o.OPSD(surrogate=o.GSPO())
+    assert isinstance(o.OPSDSampled(surrogate=o.GSPO()).surrogate, o.GSPO)
+
+
 def test_rlcsd_refuses_what_its_two_means_cannot_be():
     with pytest.raises(ValueError, match=r"objective\.temperature=0\.0; expected a number above 0"):
         o.RLCSD(temperature=0.0)

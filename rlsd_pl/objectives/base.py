@@ -71,7 +71,13 @@ class Objective(ABC):
         distillation_scale: factor on the weight of all that a teacher says: on the strength of evidence, on a
             divergence, on evidence that is itself the advantage. A method with a teacher multiplies by it; 1 changes
             no bit. Leakage detection lowers it (``--leakage.on_leak Scale``).
+        unused: which of these arguments do nothing in a method, which therefore refuses them.
+
+    Raises:
+        ValueError: for an argument that the method does not use.
     """
+
+    unused: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -83,6 +89,12 @@ class Objective(ABC):
         reference_kl: ReferenceKL | None = None,
         importance: ImportanceCorrection | None = None,
     ) -> None:
+        for name, given in (("advantage", advantage), ("surrogate", surrogate)):
+            if given is not None and name in self.unused:
+                raise ValueError(
+                    f"Got objective.{name}={type(given).__name__}, which does nothing in {type(self).__name__}: no "
+                    "reward is in its loss. Leave it out."
+                )
         self.advantage = advantage or GroupNormalized()
         self.surrogate = surrogate or PPOClip()
         self.reduction = reduction or TokenMean()

@@ -21,6 +21,8 @@ class OPSD(Objective):
         divergence: default the full reverse KL(S || T).
     """
 
+    unused = ("advantage", "surrogate")
+
     def __init__(self, divergence: Divergence | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.divergence = divergence or GeneralizedJSD(beta=1.0)
@@ -42,6 +44,8 @@ class OPSDSampled(Objective):
     Its expected gradient is that of -KL(S || T). A completion without context is left out of the update, and of the
     count that the loss is divided by.
     """
+
+    unused = ("advantage",)
 
     @property
     def needs(self) -> Needs:

@@ -23,6 +23,8 @@ class SFT(Objective):
         surrogate: default :class:`Reinforce`, which with A = 1 is cross-entropy.
     """
 
+    unused = ("advantage",)
+
     def __init__(
         self, fields: Sequence[str] = ("demonstration", "solution"), surrogate: Surrogate | None = None, **kwargs: Any
     ) -> None:
