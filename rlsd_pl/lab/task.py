@@ -22,18 +22,22 @@ class ChainTask(Task):
         world: operands and misconceptions; the shipped base was pre-trained in the default world.
         seed: selects the stream of problems, not the world.
         val_size: number of validation problems.
+        filler: symbols before each step of a demonstration; as many as the policy writes, which learns nothing from
+            others: 3, and 5 in the long lab.
     """
 
     name = "chain"
 
-    def __init__(self, world: ChainWorld | None = None, seed: int = 0, val_size: int = 512) -> None:
+    def __init__(self, world: ChainWorld | None = None, seed: int = 0, val_size: int = 512, filler: int = 3) -> None:
         if val_size < 1:
             raise ValueError(f"got val_size={val_size}, expected at least 1")
         self.world = world or ChainWorld()
         self.seed = seed
         self.val_size = val_size
         self._misconceptions = tuple(self.world.wrong_results)
-        self._flawless = Demonstrator(self.world, misconception_rate=0.0, slip_rate=0.0, hinted_share=0.0)
+        self._flawless = Demonstrator(
+            self.world, misconception_rate=0.0, slip_rate=0.0, hinted_share=0.0, filler=filler
+        )
 
     def size(self, split: Split) -> int | None:
         _check_split(split)

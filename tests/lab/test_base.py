@@ -9,9 +9,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from rlsd_pl.commands.cli import build
 from rlsd_pl.lab import ChainTask, ChainWorld, Demonstrator
 from rlsd_pl.lab.measure import complete, measure
 from rlsd_pl.models import resolve
+from rlsd_pl.policy import Policy
+from rlsd_pl.types import PaddedTokens
 
 BASES = {
     "lab": (Demonstrator(), 256),
@@ -87,3 +90,16 @@ def test_bases_are_small_and_in_float32(base, folder):
     assert model.dtype is torch.float32
     assert sum(file.stat().st_size for file in folder.iterdir()) < 1_500_000
     assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--experiment", "lab_long"]])
+def test_demonstrations_are_written_as_the_policy_writes(flags, tmp_path):
+    cli = build(["--objective", "sft", *flags, "--run_dir", str(tmp_path / "run")])
+    policy = Policy.from_pretrained(cli.model.name_or_path)
+    for index in range(4):
+        problem = cli.datamodule.task.problem("train", index)
+        prompt = policy.encode(problem.messages)
+        completion = policy.tokenizer.encode(problem.privileged["demonstration"], add_special_tokens=False)
+        scores = policy(PaddedTokens.prompts([prompt], 0), PaddedTokens.completions([completion], 0), 1.0)
+        # Filler, a third to a half of the tokens, is drawn from three symbols: 1.1 nats. Nearly all else is known.
+        assert 0.3 < -scores.logprobs.mean() < 0.8
