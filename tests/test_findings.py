@@ -7,7 +7,8 @@ import math
 
 import pytest
 
-from rlsd_pl.commands.findings import tables
+from rlsd_pl.commands.findings import methods, signs
+from rlsd_pl.commands.findings.cells import of
 from rlsd_pl.commands.findings.collect import ACCURACY, CURVES, RUNS, Record, collect, read, thinned, write
 from rlsd_pl.commands.findings.command import TABLES, main, with_tables
 from tests.conftest import REPOSITORY
@@ -55,6 +56,7 @@ def test_what_the_files_hold_is_what_the_runs_logged(records):
         assert record.history["train/entropy"] == {10: 0.5, 20: 0.5}
         assert record.figures["tokens generated"] == 20 * 80
         assert record.figures["lr"] == 1e-4
+        assert record.figures["group size"] == 2
     assert records[0].figures["pass_at_8"] == 0.75
     assert "hollow" not in records[0].figures
 
@@ -65,7 +67,7 @@ def test_series_of_every_iteration_are_averaged_between_evaluations():
 
 
 def test_methods_are_told_against_rlvr_and_the_ceiling(records):
-    heads, *rows = tables.methods(tables.of(records, "lab", "main"))
+    heads, *rows = methods.methods(of(records, "lab", "main"))
     cells = {row[0]: dict(zip(heads, row, strict=True)) for row in rows}
     assert list(cells) == ["`oracle`", "`rlsd`", "`rlvr`"]  # the largest area first
     # On every seed RLSD ends .05 above RLVR and the oracle .2, on straight lines from one start.
@@ -78,25 +80,70 @@ def test_methods_are_told_against_rlvr_and_the_ceiling(records):
 
 
 def test_settings_are_told_against_the_baseline_of_the_main_sweep(records):
-    own = tables.of(records, "lab", "epsilon_w=1")
-    heads, row = tables.methods(own, tables.of(records, "lab", "main"))
+    own = of(records, "lab", "epsilon_w=1")
+    heads, row = methods.methods(own, of(records, "lab", "main"))
     assert row[0] == "`rlsd epsilon_w=1`"
     # .9 on all seeds against .7, .8, .75: mean .15; half-width 4.303 * .05 / sqrt(3).
     assert dict(zip(heads, row, strict=True))["final - RLVR"] == f"+0.150 ± {4.3027 * 0.05 / math.sqrt(3):.3f}"
 
 
 def test_controls_are_told_against_the_method_itself(records):
-    main_sweep = tables.of(records, "lab", "main")
+    main_sweep = of(records, "lab", "main")
     rlsd = [record for record in main_sweep if record.method == "rlsd"]
-    heads, *rows = tables.controls([*rlsd, *tables.of(records, "lab", "epsilon_w=1")], main_sweep)
+    heads, *rows = methods.controls([*rlsd, *of(records, "lab", "epsilon_w=1")], main_sweep)
     cells = {row[0]: row[-1] for row in rows}
     # Areas of RLSD: .625, .675 and .65; of the control .7 on all seeds.
     assert heads[-1] == "area of rlsd - this"
     assert cells == {"`rlsd epsilon_w=1`": f"-0.050 ± {4.3027 * 0.025 / math.sqrt(3):.3f}", "`rlsd`": ""}
 
 
+def test_group_sizes_are_told_each_against_its_own_rlvr():
+    ends = {
+        ("main", "rlvr"): 0.7,
+        ("main", "rlsd"): 0.8,
+        ("group_size=4", "rlvr group_size=4"): 0.6,
+        ("group_size=4", "rlsd group_size=4"): 0.9,
+    }
+    records = [
+        Record(
+            "lab", part, name, seed, {ACCURACY: {0: 0.5, 10: end}}, {"lr": 0.1, "group size": 4 if "=" in part else 8}
+        )
+        for (part, name), end in ends.items()
+        for seed in (0, 1)
+    ]
+    heads, *rows = methods.groups(records)
+    assert heads[:5] == ["group size", "method", "learning rate", "final", "final - RLVR"]
+    assert [row[:5] for row in rows] == [
+        ["4", "`rlsd`", "0.1", "0.900 ± 0.000", "+0.300 ± 0.000"],
+        ["4", "`rlvr`", "0.1", "0.600 ± 0.000", ""],
+        ["8", "`rlsd`", "0.1", "0.800 ± 0.000", "+0.100 ± 0.000"],
+        ["8", "`rlvr`", "0.1", "0.700 ± 0.000", ""],
+    ]
+    page = with_tables("<!-- group sizes of lab -->\n<!-- end of group sizes of lab -->", records)
+    assert "| 4 | `rlsd` | 0.1 |" in page
+    assert "| 8 | `rlvr` | 0.1 |" in page
+
+
+def test_confirmed_methods_are_told_on_all_their_seeds():
+    ends = {"rlvr": 0.5, "rlsd": 0.7, "gated": 0.9, "rlrt": 0.6}
+    records = [
+        Record("lab", part, name, seed, {ACCURACY: {0: 0.5, 10: end + 0.1 * (seed == 20)}}, {"lr": 0.1})
+        for name, end in ends.items()
+        for part, seed in (("main", 0), ("main", 1), (f"confirm-{name}", 20))
+        if name != "rlrt" or part == "main"
+    ]
+    page = with_tables("<!-- all seeds of lab -->\n<!-- end of all seeds of lab -->", records)
+    # Straight lines from .5: areas lie half of the difference of the ends apart, on each of three seeds.
+    assert page.splitlines()[2:-2] == [
+        "| method | seeds | area - RLVR | P(better) | area of rlsd - this |",
+        "| --- | --- | --- | --- | --- |",
+        "| `gated` | 3 | +0.200 ± 0.000 | 1.00 | -0.100 ± 0.000 |",
+        "| `rlsd` | 3 | +0.100 ± 0.000 | 1.00 |  |",
+    ]
+
+
 def test_the_ceiling_says_when_perfect_credit_is_where_rlvr_ends(records):
-    _, row = tables.ceiling(records, ("lab", "elsewhere"))
+    _, row = methods.ceiling(records, ("lab", "elsewhere"))
     # RLVR ends at .75 on average. The oracle's lines from .5 to .9, 1 and .95 in 20 iterations are there at
     # 12.5, 10 and 11.11.
     assert row == ["`lab`", "0.750 ± 0.124", "0.950 ± 0.124", "11.2 ± 3.112 (3 seeds)", "20", "1.8"]
@@ -109,7 +156,7 @@ def test_pass_at_k_is_told_with_its_difference_from_rlvr():
         for name, (one, eight) in values.items()
         for seed in (0, 1)
     ]
-    assert tables.passes(records) == [
+    assert methods.passes(records) == [
         ["method", "pass@1", "pass@8", "pass@1 - RLVR", "pass@8 - RLVR"],
         ["`rlsd`", "0.625 ± 0.000", "0.625 ± 0.000", "+0.125 ± 0.000", "-0.125 ± 0.000"],
         ["`rlvr`", "0.500 ± 0.000", "0.750 ± 0.000", "", ""],
@@ -127,10 +174,10 @@ def test_credit_stands_beside_the_gain():
         for name, more in gain.items()
         for seed in (0, 1)
     ]
-    _, *rows = tables.credit(records)
+    _, *rows = signs.credit(records)
     assert [row[0] for row in rows] == ["`rlsd`", "`cepo`", "`rlrt`"]
     assert rows[0][1:] == ["0.800 ± 0.000", "", "+0.200 ± 0.000"]
-    assert tables.rank_correlation(records).startswith("Spearman's rank correlation over 3 methods: 1.00")
+    assert signs.rank_correlation(records).startswith("Spearman's rank correlation over 3 methods: 1.00")
 
 
 def test_a_page_gets_its_tables_and_refuses_others(records):

@@ -30,6 +30,9 @@ KEYS = (
 PLACE = ("lab", "part", "method", "seed")
 """What tells runs apart: the world, the sweep's folder, objective (with what the sweep changes), seed."""
 
+SETTINGS = {"lr": "optimizer.lr", "group size": "data.group_size"}
+"""Settings that the tables name, by their columns."""
+
 MAIN = "main"
 """The sweep whose methods go by the names of their objectives alone."""
 
@@ -40,7 +43,7 @@ class Record:
 
     Attributes:
         history: of ``KEYS``, at the evaluations.
-        figures: learning rate, costs, and what an evaluation of the finished run has measured, by name.
+        figures: ``SETTINGS``, costs, and what an evaluation of the finished run has measured, by name.
     """
 
     lab: str
@@ -74,8 +77,8 @@ def record_of(sweep: Path, run: Run) -> Record:
     part = sweep.name
     method = f"{objective} {part}" if "=" in part else objective
     kept = thinned({key: run.history[key] for key in KEYS if key in run.history})
-    lr = run.settings.get("optimizer.lr", math.nan)
-    figures = {"lr": float(lr), **costs(run.history), **_evaluated(run.folder / EVALUATION_FILE)}
+    settings = {name: float(run.settings.get(setting, math.nan)) for name, setting in SETTINGS.items()}
+    figures = {**settings, **costs(run.history), **_evaluated(run.folder / EVALUATION_FILE)}
     return Record(sweep.parent.name, part, method, run.seed, kept, figures)
 
 

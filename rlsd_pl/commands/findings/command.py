@@ -8,14 +8,14 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rlsd_pl.commands.findings import figures, tables
+from rlsd_pl.commands.findings import figures, methods, signs
+from rlsd_pl.commands.findings.cells import Cells, of
 from rlsd_pl.commands.findings.collect import MAIN, Record, collect, read, write
-from rlsd_pl.commands.findings.tables import Cells
 from rlsd_pl.commands.help import fail
 from rlsd_pl.commands.pages import filled, markdown_table
 
 LABS = ("lab", "lab-long")
-ALARMS, CONFIRM = "alarms", "confirm"
+ALARMS, CONFIRM, GROUPS = "alarms", "confirm", "group_size="
 """Beginnings of the names of sweeps that are told apart from the methods' comparison."""
 
 PICTURED = ("rlvr", "rlsd", "cepo", "gated", "rlrt", "oracle")
@@ -56,19 +56,31 @@ def with_tables(page: str, records: Sequence[Record]) -> str:
 
 
 def _controls(records: Sequence[Record], lab: str) -> Cells:
-    reference = tables.of(records, lab, MAIN)
+    reference = of(records, lab, MAIN)
     own = [record for record in _compared(records, lab) if record.part != MAIN or record.method == "rlsd"]
-    return tables.controls(own, reference)
+    return methods.controls(own, reference)
+
+
+def _groups(records: Sequence[Record], lab: str) -> Cells:
+    own = _parts(records, lab, GROUPS)
+    compared = {record.method.partition(" ")[0] for record in own}
+    return methods.groups([*own, *(record for record in of(records, lab, MAIN) if record.method in compared)])
+
+
+def _all_seeds(records: Sequence[Record], lab: str) -> Cells:
+    confirmed = {record.method for record in _parts(records, lab, CONFIRM)}
+    own = [*_compared(records, lab), *_parts(records, lab, CONFIRM)]
+    return methods.pooled([record for record in own if record.method in confirmed])
 
 
 def _credit(records: Sequence[Record], lab: str) -> str:
     own = _compared(records, lab)
-    return markdown_table(*tables.credit(own)) + "\n\n" + tables.rank_correlation(own)
+    return markdown_table(*signs.credit(own)) + "\n\n" + signs.rank_correlation(own)
 
 
 def _compared(records: Sequence[Record], lab: str) -> list[Record]:
     """Methods, controls and settings on the seeds and iterations of the comparison."""
-    return [r for r in records if r.lab == lab and not r.part.startswith((ALARMS, CONFIRM))]
+    return [r for r in records if r.lab == lab and not r.part.startswith((ALARMS, CONFIRM, GROUPS))]
 
 
 def _parts(records: Sequence[Record], lab: str, beginning: str) -> list[Record]:
@@ -76,15 +88,17 @@ def _parts(records: Sequence[Record], lab: str, beginning: str) -> list[Record]:
 
 
 TABLES: dict[str, Callable[[Sequence[Record], str], Cells | str]] = {
-    "ceiling": lambda records, lab: tables.ceiling(records, LABS),
-    "methods": lambda records, lab: tables.methods(tables.of(records, lab, MAIN)),
+    "ceiling": lambda records, lab: methods.ceiling(records, LABS),
+    "methods": lambda records, lab: methods.methods(of(records, lab, MAIN)),
     "controls": _controls,
+    "group sizes": _groups,
     "credit": _credit,
-    "OPSD": lambda records, lab: tables.course(_parts(records, lab, ALARMS), "opsd"),
-    "leakage": lambda records, lab: tables.leakage(tables.of(records, lab, MAIN), ("rlsd", "cepo", "gated", "rlrt")),
-    "passes": lambda records, lab: tables.passes(tables.of(records, lab, MAIN)),
-    "confirmation": lambda records, lab: tables.confirmed(_parts(records, lab, CONFIRM)),
-    "costs": lambda records, lab: tables.costs(tables.of(records, lab, MAIN)),
+    "OPSD": lambda records, lab: signs.course(_parts(records, lab, ALARMS), "opsd"),
+    "leakage": lambda records, lab: signs.leakage(of(records, lab, MAIN), ("rlsd", "cepo", "gated", "rlrt")),
+    "passes": lambda records, lab: methods.passes(of(records, lab, MAIN)),
+    "confirmation": lambda records, lab: methods.confirmed(_parts(records, lab, CONFIRM)),
+    "all seeds": _all_seeds,
+    "costs": lambda records, lab: methods.costs(of(records, lab, MAIN)),
 }
 """By what a place in the page says before ' of LAB'."""
 
@@ -92,7 +106,7 @@ TABLES: dict[str, Callable[[Sequence[Record], str], Cells | str]] = {
 def draw(records: Sequence[Record], folder: Path) -> None:
     """The figures, beside the CSVs."""
     labs = [lab for lab in LABS if any(record.lab == lab for record in records)]
-    figures.curves({lab: tables.of(records, lab, MAIN) for lab in labs}, PICTURED, folder / "curves.png")
+    figures.curves({lab: of(records, lab, MAIN) for lab in labs}, PICTURED, folder / "curves.png")
     figures.credit({lab: _compared(records, lab) for lab in labs}, folder / "credit.png")
     with_opsd = {lab: own for lab in labs if (own := _parts(records, lab, ALARMS))}
     if with_opsd:

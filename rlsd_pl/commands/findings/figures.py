@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlsd_pl.commands.findings.cells import gains, mean_of, study_of
 from rlsd_pl.commands.findings.collect import ACCURACY, Record
-from rlsd_pl.commands.findings.tables import COURSE, gains, mean_of, study_of
+from rlsd_pl.commands.findings.signs import COURSE
 from rlsd_pl.commands.plots import Style, styles
 from rlsd_pl.comparison import mean_interval
 
