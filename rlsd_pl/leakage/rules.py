@@ -88,8 +88,9 @@ def default_rules() -> list[Rule]:
     The first is the one that comes early: in the lab, 5 to 9 iterations before the accuracy of OPSD and SDPO fell, on
     ten runs of ten. Its limit was chosen on seeds 0 and 1. In the long lab it is not early enough: 7 or 8 iterations
     before three of five falls of OPSD, too late or not at all for two, and 2 to 4 before SDPO's. It sees one way to
-    collapse, answers without reasoning, and was raised without cause too, mostly at a high learning rate. The rule on hollow answers comes with the fall or
-    after it; it asks for two evaluations in a row, since the first updates at a high rate make one pass by themselves.
+    collapse, answers without reasoning, and was raised without cause too, mostly at a high learning rate. The rule on
+    hollow answers comes with the fall or after it; it asks for two evaluations in a row, since the first updates at a
+    high rate make one pass by themselves.
     The last two have never been seen to come early. docs/leakage.md has the figures.
     """
     return [
