@@ -145,7 +145,9 @@ def test_a_resumed_run_has_the_teacher_and_the_weights_of_an_uninterrupted_one(
 ):
     def run(iterations: int, checkpoint: str | None = None) -> PolicyModule:
         torch.manual_seed(0)  # adapters are drawn at random
-        contrast = RejectedSiblings(count=1) if make_objective is CEPO else None
+        contrast = (
+            RejectedSiblings(count=1, template=SolutionContext().template.source) if make_objective is CEPO else None
+        )
         trained = module(tiny_model, make_objective(), make_teacher(), lora=lora, contrast=contrast)
         trainer = Trainer(**{**TRAINER, "max_epochs": iterations})
         trainer.fit(trained, data(), ckpt_path=checkpoint, weights_only=False if checkpoint else None)
