@@ -67,7 +67,7 @@ def test_a_seed_decides_the_draw_and_nothing_else_is_changed(policy):
     assert one != other
     assert torch.equal(torch.get_rng_state(), before)
     assert policy.training
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # one of another test may have ended
 
 
 def test_completions_are_handed_over_once_and_as_they_end(policy):
@@ -122,7 +122,7 @@ def test_an_error_of_the_caller_passes_and_the_thread_ends(policy):
 
     with pytest.raises(KeyError, match="verifier"):
         ContinuousEngine(batch_size=1).generate(policy, PROMPTS, Sampling(4, 2), 0, on_finished=fail)
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # one of another test may have ended
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
