@@ -99,6 +99,14 @@ def test_rules_are_compared_each_by_itself(sweep, capsys):
     ]
 
 
+def test_a_key_that_no_run_has_logged_is_refused(sweep, capsys):
+    with pytest.raises(SystemExit):
+        main([str(sweep), "--rule", "Above rollout/hollo 0.2 2"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Got the rule 'Above rollout/hollo 0.2 2', whose key no run has logged" in said
+    assert "rollout/hollow" in said
+
+
 def test_a_folder_without_runs_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(tmp_path)])

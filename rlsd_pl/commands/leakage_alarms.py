@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -165,6 +166,14 @@ def main(argv: Sequence[str]) -> None:
         fail(str(error))
     if not runs:
         fail(f"No run with {ACCURACY} on these seeds in {', '.join(options.runs)}.")
+    logged = {key for run in runs for key in run.history}
+    for rule in options.rule or []:
+        if rule.key not in logged:
+            near = difflib.get_close_matches(rule.key, sorted(logged), 3)
+            fail(
+                f"Got the rule '{_text(rule)}', whose key no run has logged. Set it to a logged one"
+                + (f", such as {', '.join(near)}." if near else ".")
+            )
     found = outcomes(runs, rules, options.drop)
     if options.compare:
         print(markdown_table(*compared(runs, rules, options.drop)))

@@ -37,6 +37,7 @@ def main(argv: Sequence[str]) -> None:
     except (ValueError, OSError) as error:
         fail(str(error))
     draw(records, folder)
+    print(f"Wrote {options.page} and the figures in {folder}, of {len(records)} runs.")
 
 
 def with_tables(page: str, records: Sequence[Record]) -> str:
