@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rlsd_pl.errors import SetupError
 from rlsd_pl.models import Dtype
 from rlsd_pl.policy import Policy
 from rlsd_pl.teachers.base import Teacher
@@ -32,12 +33,12 @@ class ExternalTeacher(Teacher):
         """Load the model.
 
         Raises:
-            ValueError: if its token ids mean something else than the policy's.
+            SetupError: if its token ids mean something else than the policy's.
         """
         model = type(policy).from_pretrained(self.name_or_path, dtype=self.dtype)
         mine, theirs = policy.logits.size, model.logits.size
         if policy.tokenizer.get_vocab() != model.tokenizer.get_vocab() or theirs < mine:
-            raise ValueError(
+            raise SetupError(
                 f"Got teacher.name_or_path={self.name_or_path}, whose tokens are not the policy's ({theirs} logits, "
                 f"the policy has {mine}). Expected a model with the same vocabulary, because the teacher scores the "
                 "sampled token ids. Set it to a model of the policy's family."

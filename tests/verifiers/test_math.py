@@ -250,3 +250,15 @@ def test_perturbed_references_are_rejected(verifier: MathVerifier, problem: Make
     accepted = [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict.status is Status.PASS]
     assert accepted == []
     assert Status.ERROR not in {verdict.status for verdict in verdicts}
+
+
+@pytest.mark.parametrize(
+    "solution",
+    ["16 - 3 - 4 = 9 eggs a day.\n9 * 2 = 18 dollars.\n#### 18", "so " * 21 + "18"],
+)
+def test_a_reference_that_is_a_whole_solution_is_refused(verifier: MathVerifier, problem: Make, solution: str) -> None:
+    reason = verifier.check(problem(solution))
+    assert reason is not None
+    assert "is a whole solution and no answer" in reason
+    assert "--task.answer_pattern" in reason
+    assert verifier.check(problem(r"\text{at most two thirds of them}")) is None

@@ -127,6 +127,11 @@ def _refused(text: str, target: str, tree: Tree) -> Verdict | None:
     return failed("unevaluated") if unevaluated(text, target) else None
 
 
+MOST_WORDS = 20
+"""Words of a reference that may be an answer."""
+
+_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}")
+
 _DIVIDED_BY_ZERO = re.compile(r"/ ?0(?![\d.,])|\\frac ?\{[^{}]*\} ?\{ ?0+ ?\}")
 
 
@@ -135,6 +140,11 @@ def reference_fault(reference: str) -> str | None:
     """Why nothing can be compared with ``reference``, or ``None``."""
     if not canonical(reference):
         return "the reference answer is empty; set Problem.answer"
+    if "####" in reference or len(_WORD.findall(reference)) > MOST_WORDS:
+        return (
+            f"the reference {reference[:40]!r}... is a whole solution and no answer; say where the answer stands, for "
+            "example with --task.answer_pattern '#### (.+)'"
+        )
     try:
         for leaf in leaves(_reference_tree(canonical(reference))):
             if _DIVIDED_BY_ZERO.search(leaf):
