@@ -150,6 +150,7 @@ def random_model(architecture: str, **settings: float) -> PreTrainedModel:
     ("architecture", "settings"),
     [
         ("granite", {"logits_scaling": 8.0}),
+        ("hyperclovax", {"logits_scaling": 8.0}),  # the same key as Granite's, which it multiplies by
         ("cohere", {"logit_scale": 0.0625}),
         ("falcon_h1", {"lm_head_multiplier": 0.25}),
         ("gemma2", {"final_logit_softcapping": 0.5}),
