@@ -307,6 +307,14 @@ def test_the_importance_correction_holds_for_what_sdar_distils_too():
     assert torch.allclose(corrected, 0.8 * plain)
 
 
+def test_srpo_divides_by_the_mean_over_all_processes(monkeypatch):
+    own = []
+    monkeypatch.setattr("rlsd_pl.objectives.srpo.global_means", lambda sums: own.append(sums) or {"certainty": 0.5})
+    weights = o.SRPO(beta=1.0).weights(torch.tensor([[math.log(2), math.log(4)]]), torch.tensor([[True, False]]))
+    assert own == [{"certainty": (pytest.approx(0.5), 1.0)}]
+    assert torch.allclose(weights, torch.tensor([[1.0, 0.5]]))
+
+
 @pytest.mark.parametrize("method", [o.OPSD, o.SDPO, o.OPD, o.OPSDSampled, o.IWOPD, o.SFT])
 def test_a_method_without_a_reward_refuses_an_advantage(method):
     with pytest.raises(ValueError, match=rf"objective\.advantage=LeaveOneOut, which does nothing in {method.__name__}"):
